@@ -1,0 +1,157 @@
+"""The hot state, as a port: versioned documents, heartbeats, one lease, evidence counters.
+
+`experiments.store.redis` and `experiments.store.memory` are its adapters. What a document
+means is its owner's business (`experiments.records`, `serving.routes`): here it is bytes.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NewType, Protocol
+
+from experiments.model import ExperimentName, Variant
+
+Fence = NewType("Fence", int)
+
+ANY = -1
+"""Revision to expect when whatever is stored may be replaced."""
+
+
+class Kind(StrEnum):
+    """Drawers of the store; one document a name in each."""
+
+    ROUTE = "route"
+    EXPERIMENT = "experiment"
+    HOST = "host"
+    RECEIPT = "receipt"
+    EDGE = "edge"
+    """Heartbeats of the edge agents; these expire."""
+    OVERRIDE = "override"
+    """Rollbacks made at an edge while the store was away, to be reconciled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document and how often it has been written (from 1)."""
+
+    body: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Where a count belongs: `counter` is `requests`, `units`, `error_rate`, `correct:1`, ..."""
+
+    experiment: ExperimentName
+    stage: int
+    variant: Variant
+    counter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Evidence from one source, for the stretch [start, end) of what that source has seen.
+
+    Args:
+        counts: How much to add to each cell.
+        slots: Units seen, per cell, as slot numbers. A slot adds 1 to its cell only the first
+            time that it is met under the cell's counter in the whole experiment, in whichever
+            stage and variant: a unit counts once.
+    """
+
+    source: str
+    start: int
+    end: int
+    counts: Mapping[Cell, int] = field(default_factory=dict)
+    slots: Mapping[Cell, frozenset[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRecord:
+    """A checked outcome of a genuine prediction.
+
+    Args:
+        token: Unique per (prediction, metric); seen twice, it is a duplicate.
+        slot: The unit's slot, or None where each request is a unit of its own.
+        dedupe: Counter name under which the unit counts once (the metric).
+        expires_at: After this moment the token need not be remembered: it would be late.
+    """
+
+    cell: Cell
+    token: str
+    slot: int | None
+    dedupe: str
+    expires_at: datetime
+
+
+class Applied(StrEnum):
+    """What became of an outcome."""
+
+    COUNTED = "counted"
+    REPEATED_UNIT = "repeated_unit"
+    """Genuine, but the unit has already been observed on this metric."""
+    DUPLICATE = "duplicate"
+
+
+class Store(Protocol):
+    """Every method may raise `StoreUnavailable`."""
+
+    async def read(self, kind: Kind, name: str) -> Stored | None:
+        """Return the document, or None if there is none."""
+
+    async def read_all(self, kind: Kind) -> Mapping[str, Stored]:
+        """Return every document of `kind` by name. Heartbeats that expired are not among them."""
+
+    async def write(
+        self, kind: Kind, name: str, body: bytes, *, expected: int, fence: Fence | None = None
+    ) -> int:
+        """Replace a document, tell its watchers, and return its new revision.
+
+        Args:
+            expected: Revision that the caller read; 0 to create; `ANY` to replace blindly.
+            fence: Refuse the write unless this is the leader's present token.
+
+        Raises:
+            StaleRevision: the stored revision is another.
+            LeaseLost: `fence` is not, or no longer, the leader's.
+        """
+
+    async def delete(self, kind: Kind, name: str) -> None:
+        """Remove a document if it is there."""
+
+    async def beat(self, kind: Kind, name: str, body: bytes, *, ttl: timedelta) -> None:
+        """Write a document that disappears unless it is written again within `ttl`."""
+
+    def watch(self, *kinds: Kind) -> AbstractAsyncContextManager[AsyncIterator[tuple[Kind, str]]]:
+        """Tell the name of each document of these kinds that is written or beaten from now on.
+
+        Nothing written after the context was entered is missed while the store is reachable.
+        The iterator raises `StoreUnavailable` when the connection breaks.
+        """
+
+    async def lead(self, holder: str, *, ttl: timedelta) -> Fence | None:
+        """Take or keep the leader's lease; None if another holds it.
+
+        The token grows each time that the lease changes hands, and stays while it is kept.
+        """
+
+    async def resign(self, fence: Fence) -> None:
+        """Give the lease back if `fence` still is the leader's."""
+
+    async def apply(self, batch: Batch) -> int:
+        """Add a batch exactly once, and return the position up to which `source` is applied.
+
+        A batch that does not start at the applied position is ignored (the caller goes on from
+        the position returned). A source never seen before starts wherever its batch starts.
+        """
+
+    async def position(self, source: str) -> int | None:
+        """Return up to where `source` has been applied; None if it is unknown."""
+
+    async def observe(self, outcomes: Sequence[OutcomeRecord]) -> list[Applied]:
+        """Count outcomes, each (prediction, metric) once and each unit once per metric."""
+
+    async def counters(self, experiment: ExperimentName) -> Mapping[Cell, int]:
+        """Return everything counted for an experiment."""

@@ -1,0 +1,228 @@
+"""The store, kept in the memory of one process: for tests, and to try things without Redis."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from experiments.errors import LeaseLost, StaleRevision, StoreUnavailable
+from experiments.model import ExperimentName
+from experiments.store import (
+    ANY,
+    Applied,
+    Batch,
+    Cell,
+    Fence,
+    Kind,
+    OutcomeRecord,
+    Store,
+    Stored,
+)
+from experiments.store.slots import check_slots, units_in_order
+
+_HOUR = timedelta(hours=1)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+Change = tuple[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    stored: Stored
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    holder: str
+    fence: Fence
+    expires_at: datetime
+
+
+class _Changes:
+    """What one watcher has not been told yet; None says that the connection broke."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Change | None] = asyncio.Queue()
+
+    def __aiter__(self) -> AsyncIterator[Change]:
+        return self
+
+    async def __anext__(self) -> Change:
+        change = await self.queue.get()
+        if change is None:
+            self.queue.put_nowait(None)
+            raise StoreUnavailable("the memory store was disconnected")
+        return change
+
+
+class MemoryStore(Store):
+    """Everything that the port promises, for as long as the process lives.
+
+    Args:
+        now: The only source of time: leases and heartbeats expire by it.
+    """
+
+    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
+        self._connected = True
+        self._documents: dict[Kind, dict[str, _Document]] = defaultdict(dict)
+        self._watchers: dict[_Changes, frozenset[Kind]] = {}
+        self._lease: _Lease | None = None
+        self._last_fence = 0
+        self._positions: dict[str, int] = {}
+        self._counters: dict[ExperimentName, dict[Cell, int]] = defaultdict(dict)
+        self._met: dict[tuple[ExperimentName, str], set[int]] = defaultdict(set)
+        self._used: dict[datetime, set[str]] = defaultdict(set)
+
+    def disconnect(self) -> None:
+        """Be as unreachable as a Redis that died; nothing is forgotten."""
+        self._connected = False
+        for changes in self._watchers:
+            changes.queue.put_nowait(None)
+
+    def reconnect(self) -> None:
+        """Be reachable again; whoever watched has to begin anew."""
+        self._connected = True
+
+    async def read(self, kind: Kind, name: str) -> Stored | None:
+        self._check_connected()
+        return self._living(kind).get(name)
+
+    async def read_all(self, kind: Kind) -> Mapping[str, Stored]:
+        self._check_connected()
+        return self._living(kind)
+
+    async def write(
+        self, kind: Kind, name: str, body: bytes, *, expected: int, fence: Fence | None = None
+    ) -> int:
+        self._check_connected()
+        if fence is not None and self._leader(fence) is None:
+            raise LeaseLost(f"lease {fence} is no longer the leader's")
+        found = self._revision(kind, name)
+        if expected not in (ANY, found):
+            raise StaleRevision(f"{kind} {name!r} is at revision {found}, not {expected}")
+        self._put(kind, name, _Document(Stored(body, found + 1), _NEVER))
+        return found + 1
+
+    async def delete(self, kind: Kind, name: str) -> None:
+        self._check_connected()
+        self._documents[kind].pop(name, None)
+
+    async def beat(self, kind: Kind, name: str, body: bytes, *, ttl: timedelta) -> None:
+        self._check_connected()
+        stored = Stored(body, self._revision(kind, name) + 1)
+        self._put(kind, name, _Document(stored, self._now() + ttl))
+
+    @asynccontextmanager
+    async def watch(self, *kinds: Kind) -> AsyncIterator[AsyncIterator[Change]]:
+        self._check_connected()
+        changes = _Changes()
+        self._watchers[changes] = frozenset(kinds)
+        try:
+            yield changes
+        finally:
+            del self._watchers[changes]
+
+    async def lead(self, holder: str, *, ttl: timedelta) -> Fence | None:
+        self._check_connected()
+        now = self._now()
+        lease = self._lease
+        if lease is None or lease.expires_at <= now:
+            self._last_fence = max(self._last_fence + 1, int(now.timestamp() * 1000))
+            fence = Fence(self._last_fence)
+        elif lease.holder == holder:
+            fence = lease.fence
+        else:
+            return None
+        self._lease = _Lease(holder, fence, now + ttl)
+        return fence
+
+    async def resign(self, fence: Fence) -> None:
+        self._check_connected()
+        if self._leader(fence) is not None:
+            self._lease = None
+
+    async def apply(self, batch: Batch) -> int:
+        units = units_in_order(batch)
+        self._check_connected()
+        applied = self._positions.get(batch.source, batch.start)
+        if batch.start != applied:
+            return applied
+        for cell, amount in batch.counts.items():
+            self._add(cell, amount)
+        for cell, slots in units:
+            met = self._met[cell.experiment, cell.counter]
+            fresh = slots - met
+            self._add(cell, len(fresh))
+            met |= fresh
+        self._positions[batch.source] = batch.end
+        return batch.end
+
+    async def position(self, source: str) -> int | None:
+        self._check_connected()
+        return self._positions.get(source)
+
+    async def observe(self, outcomes: Sequence[OutcomeRecord]) -> list[Applied]:
+        check_slots([outcome.slot for outcome in outcomes if outcome.slot is not None])
+        self._check_connected()
+        now = self._now()
+        for hour in [hour for hour in self._used if hour <= now]:
+            del self._used[hour]
+        return [self._observe(outcome) for outcome in outcomes]
+
+    async def counters(self, experiment: ExperimentName) -> Mapping[Cell, int]:
+        self._check_connected()
+        return dict(self._counters.get(experiment, {}))
+
+    def _check_connected(self) -> None:
+        if not self._connected:
+            raise StoreUnavailable("the memory store is disconnected")
+
+    def _living(self, kind: Kind) -> dict[str, Stored]:
+        documents = self._documents[kind]
+        now = self._now()
+        for name in [name for name, found in documents.items() if found.expires_at <= now]:
+            del documents[name]
+        return {name: document.stored for name, document in documents.items()}
+
+    def _revision(self, kind: Kind, name: str) -> int:
+        stored = self._living(kind).get(name)
+        return 0 if stored is None else stored.revision
+
+    def _put(self, kind: Kind, name: str, document: _Document) -> None:
+        self._documents[kind][name] = document
+        for changes, kinds in self._watchers.items():
+            if kind in kinds:
+                changes.queue.put_nowait((kind, name))
+
+    def _leader(self, fence: Fence) -> _Lease | None:
+        lease = self._lease
+        if lease is None or lease.fence != fence or lease.expires_at <= self._now():
+            return None
+        return lease
+
+    def _add(self, cell: Cell, amount: int) -> None:
+        if amount:
+            counters = self._counters[cell.experiment]
+            counters[cell] = counters.get(cell, 0) + amount
+
+    def _observe(self, outcome: OutcomeRecord) -> Applied:
+        used = self._used[_forgotten_at(outcome.expires_at)]
+        if outcome.token in used:
+            return Applied.DUPLICATE
+        used.add(outcome.token)
+        if outcome.slot is not None:
+            met = self._met[outcome.cell.experiment, outcome.dedupe]
+            if outcome.slot in met:
+                return Applied.REPEATED_UNIT
+            met.add(outcome.slot)
+        self._add(outcome.cell, 1)
+        return Applied.COUNTED
+
+
+def _forgotten_at(expires_at: datetime) -> datetime:
+    """Return the first full hour after `expires_at`: tokens are forgotten an hour at a time."""
+    return expires_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + _HOUR

@@ -1,0 +1,291 @@
+"""The store, kept in Redis (6.2 or newer).
+
+Each step that must not be seen half-done is one Lua script, in a file of its own beside this
+one. Nothing is retried here: an answer that was lost is `StoreUnavailable`, and whoever asked
+knows best what to do. The next call connects again by itself.
+"""
+
+import struct
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from importlib.resources import files
+from typing import Any, Self
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import ConnectionError as ConnectionBroken
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as TookTooLong
+
+from experiments.errors import LeaseLost, StaleRevision, StoreUnavailable
+from experiments.model import ExperimentName, Variant
+from experiments.store import (
+    Applied,
+    Batch,
+    Cell,
+    Fence,
+    Kind,
+    OutcomeRecord,
+    Store,
+    Stored,
+)
+from experiments.store.slots import check_slots, units_in_order
+
+_PATIENCE_SECONDS = 1.0
+_QUIET_SECONDS = 5.0
+_CONNECTIONS = 64
+
+_HOUR_SECONDS = 3600
+
+
+class RedisStore(Store):
+    """Documents, lease and evidence in Redis; every key begins with `prefix`."""
+
+    def __init__(self, redis: Redis, *, prefix: str = "tiltyard:") -> None:
+        self._redis = redis
+        self._prefix = prefix
+        self._read_documents = self._script("read_documents")
+        self._write_document = self._script("write_document")
+        self._delete_document = self._script("delete_document")
+        self._beat = self._script("beat")
+        self._lead = self._script("lead")
+        self._resign = self._script("resign")
+        self._apply_batch = self._script("apply_batch")
+        self._observe_outcomes = self._script("observe_outcomes")
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, prefix: str = "tiltyard:") -> AsyncIterator[Self]:
+        """Use the Redis at `url` and disconnect when done.
+
+        Redis need not be there yet: the first call connects.
+
+        Raises:
+            ValueError: `url` is not the address of a Redis.
+        """
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=_PATIENCE_SECONDS,
+            socket_connect_timeout=_PATIENCE_SECONDS,
+            socket_timeout=_PATIENCE_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            driver_info=None,
+        )
+        async with Redis.from_pool(pool) as redis:
+            yield cls(redis, prefix=prefix)
+
+    async def read(self, kind: Kind, name: str) -> Stored | None:
+        async with _translated_errors(self._redis):
+            found = await self._read_documents(keys=self._drawer(kind), args=[name])
+        return _stored(found[1]) if found else None
+
+    async def read_all(self, kind: Kind) -> Mapping[str, Stored]:
+        async with _translated_errors(self._redis):
+            found = await self._read_documents(keys=self._drawer(kind))
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return {name.decode(): _stored(value) for name, value in pairs}
+
+    async def write(
+        self, kind: Kind, name: str, body: bytes, *, expected: int, fence: Fence | None = None
+    ) -> int:
+        async with _translated_errors(self._redis):
+            result, revision = await self._write_document(
+                keys=[*self._drawer(kind), self._key("lease")],
+                args=[name, body, expected, "" if fence is None else fence, self._channel(kind)],
+            )
+        if result == b"lost":
+            raise LeaseLost(f"lease {fence} is no longer the leader's")
+        if result == b"stale":
+            raise StaleRevision(f"{kind} {name!r} is at revision {revision}, not {expected}")
+        return int(revision)
+
+    async def delete(self, kind: Kind, name: str) -> None:
+        async with _translated_errors(self._redis):
+            await self._delete_document(keys=self._drawer(kind), args=[name])
+
+    async def beat(self, kind: Kind, name: str, body: bytes, *, ttl: timedelta) -> None:
+        async with _translated_errors(self._redis):
+            await self._beat(
+                keys=self._drawer(kind),
+                args=[name, body, _milliseconds(ttl), self._channel(kind)],
+            )
+
+    @asynccontextmanager
+    async def watch(self, *kinds: Kind) -> AsyncIterator[AsyncIterator[tuple[Kind, str]]]:
+        channels = {self._channel(kind).encode(): kind for kind in kinds}
+        # A connection of its own, closed even if the subscription is never acknowledged.
+        pubsub = self._redis.pubsub()
+        try:
+            async with _translated_errors(self._redis):
+                await pubsub.subscribe(*channels)
+                for _ in channels:
+                    if await pubsub.get_message(timeout=_PATIENCE_SECONDS) is None:
+                        raise TookTooLong("no answer to a subscription")
+            yield _Changes(self._redis, pubsub, channels)
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def lead(self, holder: str, *, ttl: timedelta) -> Fence | None:
+        async with _translated_errors(self._redis):
+            fence = await self._lead(
+                keys=[self._key("lease"), self._key("fence")], args=[holder, _milliseconds(ttl)]
+            )
+        return None if fence is None else Fence(int(fence))
+
+    async def resign(self, fence: Fence) -> None:
+        async with _translated_errors(self._redis):
+            await self._resign(keys=[self._key("lease")], args=[fence])
+
+    async def apply(self, batch: Batch) -> int:
+        keys = [self._key("positions")]
+        args: list[str | int | bytes] = [batch.source, batch.start, batch.end]
+        counts = [(cell, amount) for cell, amount in batch.counts.items() if amount]
+        args.append(len(counts))
+        for cell, amount in counts:
+            keys.append(self._counters(cell.experiment))
+            args += [_field(cell), amount]
+        for cell, slots in units_in_order(batch):
+            keys += [self._counters(cell.experiment), self._met(cell.experiment, cell.counter)]
+            args += [_field(cell), struct.pack(f"<{len(slots)}I", *slots)]
+        async with _translated_errors(self._redis):
+            return int(await self._apply_batch(keys=keys, args=args))
+
+    async def position(self, source: str) -> int | None:
+        async with _translated_errors(self._redis):
+            found = await self._redis.hget(self._key("positions"), source)
+        return None if found is None else int(found)
+
+    async def observe(self, outcomes: Sequence[OutcomeRecord]) -> list[Applied]:
+        check_slots([outcome.slot for outcome in outcomes if outcome.slot is not None])
+        if not outcomes:
+            return []
+        keys: list[str] = []
+        args: list[str | int | bytes] = []
+        for outcome in outcomes:
+            experiment = outcome.cell.experiment
+            forget_at = _forgotten_at(outcome.expires_at)
+            keys += [
+                self._key(f"used:{forget_at}"),
+                self._counters(experiment),
+                self._met(experiment, outcome.dedupe),
+            ]
+            # Tokens are long and kept for as long as outcomes may come: a digest does.
+            token = blake2b(outcome.token.encode(), digest_size=16).digest()
+            slot = "" if outcome.slot is None else outcome.slot
+            args += [token, forget_at, _field(outcome.cell), slot]
+        async with _translated_errors(self._redis):
+            results = await self._observe_outcomes(keys=keys, args=args)
+        return [Applied(result.decode()) for result in results]
+
+    async def counters(self, experiment: ExperimentName) -> Mapping[Cell, int]:
+        async with _translated_errors(self._redis):
+            found = await self._redis.hgetall(self._counters(experiment))
+        return {_cell(experiment, _text(field)): int(amount) for field, amount in found.items()}
+
+    def _script(self, name: str) -> AsyncScript:
+        text = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+        return self._redis.register_script(text)
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}{name}"
+
+    def _drawer(self, kind: Kind) -> list[str]:
+        return [self._key(f"documents:{kind}"), self._key(f"deadlines:{kind}")]
+
+    def _channel(self, kind: Kind) -> str:
+        return self._key(f"changes:{kind}")
+
+    def _counters(self, experiment: ExperimentName) -> str:
+        return self._key(f"counters:{experiment}")
+
+    def _met(self, experiment: ExperimentName, counter: str) -> str:
+        return self._key(f"met:{experiment}:{counter}")
+
+
+class _Changes:
+    """The names that one subscription tells. A call that is cancelled loses none."""
+
+    def __init__(self, redis: Redis, pubsub: PubSub, channels: Mapping[bytes, Kind]) -> None:
+        self._redis = redis
+        self._pubsub = pubsub
+        self._channels = channels
+        self._asked = False
+
+    def __aiter__(self) -> AsyncIterator[tuple[Kind, str]]:
+        return self
+
+    async def __anext__(self) -> tuple[Kind, str]:
+        while True:
+            async with _translated_errors(self._redis):
+                message = await self._next_message()
+            if message is not None and message["type"] == "message":
+                return self._channels[message["channel"]], message["data"].decode()
+
+    async def _next_message(self) -> dict[str, Any] | None:
+        """Return the next message, None after a while of silence.
+
+        Silence is normal, but a peer that went without a word is silent too: it is asked.
+        """
+        patience = _PATIENCE_SECONDS if self._asked else _QUIET_SECONDS
+        message: dict[str, Any] | None = await self._pubsub.get_message(timeout=patience)
+        if message is not None:
+            self._asked = False
+        elif self._asked:
+            raise TookTooLong("no answer to a ping")
+        else:
+            await self._pubsub.ping()
+            self._asked = True
+        return message
+
+
+@asynccontextmanager
+async def _translated_errors(redis: Redis) -> AsyncIterator[None]:
+    try:
+        yield
+    except (ConnectionBroken, TookTooLong, OSError) as error:
+        # The idle connections are as dead as this one; without them the next call finds out
+        # at once whether Redis is back, instead of trying each.
+        with suppress(RedisError, OSError):
+            await redis.connection_pool.disconnect(inuse_connections=False)
+        raise StoreUnavailable(f"Redis at {_address(redis)} does not answer: {error}") from error
+    except RedisError as error:
+        raise StoreUnavailable(f"Redis at {_address(redis)} refuses: {error}") from error
+
+
+def _address(redis: Redis) -> str:
+    where = redis.connection_pool.connection_kwargs
+    return str(where.get("path") or f"{where.get('host')}:{where.get('port')}")
+
+
+def _milliseconds(ttl: timedelta) -> int:
+    return max(1, ttl // timedelta(milliseconds=1))
+
+
+def _stored(value: bytes) -> Stored:
+    revision, _, body = value.partition(b":")
+    return Stored(body, int(revision))
+
+
+def _field(cell: Cell) -> str:
+    return f"{cell.stage}|{cell.variant}|{cell.counter}"
+
+
+def _cell(experiment: ExperimentName, field: str) -> Cell:
+    stage, variant, counter = field.split("|", 2)
+    return Cell(experiment, int(stage), Variant(variant), counter)
+
+
+def _text(answer: bytes | str) -> str:
+    return answer.decode() if isinstance(answer, bytes) else answer
+
+
+def _forgotten_at(expires_at: datetime) -> int:
+    """Return the first full hour after `expires_at`: tokens are forgotten an hour at a time."""
+    return (int(expires_at.timestamp()) // _HOUR_SECONDS + 1) * _HOUR_SECONDS

@@ -1,0 +1,1 @@
+"""THE RUNNING SYSTEM: edge, hosts, control, and the commands that people use."""

@@ -1,0 +1,74 @@
+"""`/v1/experiments` and `/v1/receipts`: declare, watch, steer, and make decisions again."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import Response
+
+from experiments.errors import UnknownExperiment
+from experiments.lifecycle import Event
+from experiments.model import ExperimentName
+from experiments.receipts import replay
+from experiments.spec import read_declaration
+from serving.api.bodies import Controlled, Signed
+from serving.views import ExperimentView, ReceiptView, view_receipt
+
+router = APIRouter(prefix="/v1", tags=["experiments"])
+
+YAML = {"requestBody": {"content": {"application/yaml": {"schema": {"type": "string"}}}}}
+
+
+def _named(name: Annotated[str, Path(max_length=200)]) -> ExperimentName:
+    return ExperimentName(name)
+
+
+Name = Annotated[ExperimentName, Depends(_named)]
+
+
+@router.post("/experiments", status_code=201, openapi_extra=YAML)
+async def start(
+    request: Request, control: Controlled, by: Annotated[str, Query(max_length=200)] = "unknown"
+) -> ExperimentView:
+    """Begin the experiment that the body, an experiment file, declares."""
+    declaration = read_declaration(await request.body())
+    held = await control.commands.start(declaration, by=by)
+    return await control.show(held.value)
+
+
+@router.get("/experiments")
+async def every(control: Controlled) -> list[ExperimentView]:
+    """Return every experiment, in the order in which they were started."""
+    return [await control.show(held.value) for held in await control.records.experiments()]
+
+
+@router.get("/experiments/{name}")
+async def show(name: Name, control: Controlled) -> ExperimentView:
+    """Return an experiment, its evidence and what follows from it now."""
+    return await control.show((await control.records.experiment(name)).value)
+
+
+@router.post("/experiments/{name}/{action}")
+async def tell(name: Name, action: str, body: Signed, control: Controlled) -> ExperimentView:
+    """Pause, resume or stop an experiment."""
+    events = {"pause": Event.PAUSE, "resume": Event.RESUME, "stop": Event.STOP}
+    if action not in events:
+        raise UnknownExperiment(
+            f"There is no action {action!r}.", next_step=f"Use one of {', '.join(events)}."
+        )
+    await control.commands.tell(name, events[action], by=body.by, why=body.why)
+    return await control.show((await control.records.experiment(name)).value)
+
+
+@router.get("/receipts/{receipt}", response_class=Response)
+async def content(receipt: str, control: Controlled) -> Response:
+    """Return a receipt, byte for byte as its id is the digest of."""
+    name, found = await control.records.receipt(receipt)
+    return Response(found, media_type="application/json", headers={"X-Receipt-Id": name})
+
+
+@router.post("/receipts/{receipt}/replay")
+async def again(receipt: str, control: Controlled) -> dict[str, Any]:
+    """Make the decision of a receipt again, from the receipt alone."""
+    name, found = await control.records.receipt(receipt)
+    view: ReceiptView = view_receipt(name, replay(name, found))
+    return {"same": True, "receipt": view}

@@ -1,0 +1,95 @@
+"""`/v1/models`: deploy, promote, roll back, and look back."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+
+from registry import ChampionChange
+from registry.refs import ModelName, Version, VersionRef
+from serving.api.bodies import Controlled, DeployBody, Model, PromoteBody, Ref, RollbackBody
+from serving.commands import Resources
+from serving.rollback import Order, RolledBack
+from serving.routes import Route
+from serving.views import HostView, ReceiptView, view_host, view_receipt
+
+router = APIRouter(prefix="/v1", tags=["models"])
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """A promotion that every live edge has been told of."""
+
+    model: ModelName
+    version: Version
+    previous: Version | None
+    changed: bool
+    edges: tuple[str, ...]
+    silent: tuple[str, ...]
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A model's changes of champion (oldest first) and its chain of receipts (newest first)."""
+
+    champions: tuple[ChampionChange, ...]
+    receipts: tuple[ReceiptView, ...]
+
+
+@router.put("/models/{model}/versions/{version}/host", status_code=202)
+async def deploy(ref: Ref, body: DeployBody, control: Controlled) -> HostView:
+    """Have a version loaded; `GET` the same path to see how far it is."""
+    resources = Resources(body.replicas, body.cpus, body.gpus)
+    return view_host(await control.commands.deploy(ref, resources), None)
+
+
+@router.get("/models/{model}/versions/{version}/host")
+async def host(ref: Ref, control: Controlled) -> HostView:
+    """Return how far a deployed version is."""
+    return await control.host(ref)
+
+
+@router.delete("/models/{model}/versions/{version}/host", status_code=202)
+async def undeploy(ref: Ref, control: Controlled) -> dict[str, str]:
+    """Have a version unloaded that serves no traffic."""
+    await control.commands.undeploy(ref)
+    return {"withdrawn": str(ref)}
+
+
+@router.post("/models/{model}/promote")
+async def promote(model: Model, body: PromoteBody, control: Controlled) -> Promoted:
+    """Make a version the champion, by hand."""
+    ref = VersionRef(model, Version(body.version))
+    switched = await control.commands.promote(ref, by=body.by, why=body.why)
+    return Promoted(
+        model=model,
+        version=switched.after.champion,
+        previous=switched.after.previous,
+        changed=switched.changed,
+        edges=switched.obeyed,
+        silent=switched.silent,
+        milliseconds=switched.milliseconds,
+    )
+
+
+@router.post("/models/{model}/rollback")
+async def rollback(model: Model, body: RollbackBody, control: Controlled) -> RolledBack:
+    """Withdraw what is on trial, or else the champion."""
+    order = Order(model, body.by, body.why, body.target, body.force)
+    return await control.roll_back(order)
+
+
+@router.get("/models/{model}/route")
+async def route(model: Model, control: Controlled) -> Route:
+    """Return what the edges are told to obey."""
+    return (await control.records.route(model)).value
+
+
+@router.get("/models/{model}/history")
+async def history(model: Model, control: Controlled) -> History:
+    """Return who made which version the champion, when and why."""
+    receipts = await control.records.receipts(model)
+    return History(
+        champions=await control.catalog.history(model),
+        receipts=tuple(view_receipt(name, receipt) for name, receipt in receipts),
+    )

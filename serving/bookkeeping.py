@@ -1,0 +1,87 @@
+"""What follows a change of traffic, and never precedes it: names and history in the registry.
+
+While the registry is away nothing of this happens and nothing else waits for it; the next tick
+makes up for it.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+
+from experiments.errors import StaleRevision
+from experiments.store import Fence, Store
+from registry import Aliases, Catalog
+from registry.refs import ModelName, Version
+from serving.clock import Clock
+from serving.hosts import HostState, statuses
+from serving.intent import CONTROLLER
+from serving.records import Held, Records
+from serving.routes import Route
+from serving.switch import Switch
+
+
+class Bookkeeping:
+    """Keeps the registry's names in line with the routes, one tick at a time."""
+
+    def __init__(
+        self, store: Store, records: Records, catalog: Catalog, switch: Switch, clock: Clock
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._catalog = catalog
+        self._switch = switch
+        self._clock = clock
+
+    async def tick(self, fence: Fence) -> list[str]:
+        """Adopt models that have no champion yet, and record what the routes say.
+
+        Raises:
+            CatalogUnavailable: the registry is away; routes stand as they are.
+            StoreUnavailable: nothing can be observed.
+            LeaseLost: another process leads now.
+        """
+        acted = await self._adopt(fence)
+        for held in (await self._records.routes()).values():
+            acted += await self._record(held, fence)
+        return acted
+
+    async def _adopt(self, fence: Fence) -> list[str]:
+        """Make a champion of a model that serves nothing yet: there is none it could replace."""
+        routes = await self._records.routes()
+        hot: dict[ModelName, list[Version]] = {}
+        for ref, status in (await statuses(self._store)).items():
+            if status.state is HostState.HOT and ref.model not in routes:
+                hot.setdefault(ref.model, []).append(ref.version)
+        acted = []
+        for model, versions in hot.items():
+            aliases = await self._catalog.aliases(model)
+            champion = aliases.champion or min(versions)
+            if champion not in versions:
+                continue
+            previous = aliases.previous if aliases.previous in versions else None
+            why = "The registry's champion." if aliases.champion else "The first version to be hot."
+            route = Route(model, 1, champion, previous, None, CONTROLLER, why, self._clock())
+            await self._switch.change(model, lambda found, new=route: found or new, fence=fence)  # type: ignore[misc]
+            acted.append(f"{model}: version {champion} is the champion. {why}")
+        return acted
+
+    async def _record(self, held: Held[Route], fence: Fence) -> list[str]:
+        route = held.value
+        acted = []
+        for change in route.unrecorded:
+            await self._catalog.record(change)
+            acted.append(f"{route.model}: history has epoch {change.epoch}")
+        wanted = Aliases(
+            champion=route.champion,
+            challenger=route.trial.challenger if route.trial else None,
+            previous=route.previous,
+        )
+        if await self._catalog.aliases(route.model) != wanted:
+            await self._catalog.set_aliases(route.model, wanted)
+            acted.append(f"{route.model}: registry names follow epoch {route.epoch}")
+        if route.unrecorded:
+            # If the route has moved on, recording twice is recording once.
+            with suppress(StaleRevision):
+                await self._records.write_route(
+                    replace(route, unrecorded=()), expected=held.revision, fence=fence
+                )
+        return acted

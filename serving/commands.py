@@ -1,0 +1,251 @@
+"""What people ask of the system, besides going back: deploy, experiment, promote.
+
+Each command checks everything first and then writes; the controller finishes whatever a crash
+leaves half done.
+"""
+
+from dataclasses import dataclass
+
+from experiments.errors import ExperimentExists, UnknownExperiment, WrongState
+from experiments.experiment import Experiment
+from experiments.lifecycle import Event
+from experiments.model import Declaration, ExperimentName
+from experiments.receipts import ByHand, Receipt
+from experiments.store import Kind, Store
+from registry import Catalog
+from registry.errors import UnknownModel
+from registry.refs import ModelName, VersionRef
+from serving.clock import Clock
+from serving.errors import InUse, SignatureMismatch
+from serving.hosts import HostSpec, HostStatus, declare, statuses
+from serving.hosts import withdraw as withdraw_host
+from serving.intent import wanted_route
+from serving.records import Held, Records
+from serving.rollback import require_hot
+from serving.routes import Route
+from serving.switch import Switch, Switched
+
+BY_PERSON = {
+    Event.PAUSE: "paused",
+    Event.RESUME: "resumed",
+    Event.STOP: "stopped",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a version is given: replicas, and CPUs and GPUs per replica."""
+
+    replicas: int
+    cpus: float
+    gpus: float
+
+
+class Commands:
+    """Carries out what a person asks for. Every method may raise `StoreUnavailable`."""
+
+    def __init__(
+        self, store: Store, records: Records, catalog: Catalog, switch: Switch, clock: Clock
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._catalog = catalog
+        self._switch = switch
+        self._clock = clock
+
+    async def deploy(self, ref: VersionRef, resources: Resources) -> HostStatus:
+        """Declare that `ref` is to be loaded; the reconciler makes it so.
+
+        Raises:
+            UnknownModel, UnknownVersion: the registry does not know it.
+            SignatureMismatch: it takes or gives other tensors than the champion.
+            AlreadyDeployed: it is deployed just so.
+        """
+        version = await self._catalog.version(ref)
+        champion = await self._champion(ref.model)
+        if champion is not None and champion != ref:
+            held = await self._catalog.version(champion)
+            if held.signature != version.signature:
+                raise SignatureMismatch(
+                    f"{ref} takes {version.signature}, but the champion {champion} takes "
+                    f"{held.signature}. Users' requests would fail, so it is not deployed."
+                )
+        spec = HostSpec(
+            ref=ref,
+            artifact=version.artifact,
+            digest=version.digest,
+            replicas=resources.replicas,
+            cpus=resources.cpus,
+            gpus=resources.gpus,
+        )
+        await declare(self._store, spec, now=self._clock())
+        return (await statuses(self._store))[ref]
+
+    async def undeploy(self, ref: VersionRef) -> None:
+        """Unload `ref`.
+
+        Raises:
+            InUse: it serves traffic, or is what the model would be rolled back to.
+            UnknownVersion: it is not deployed.
+        """
+        for held in (await self._records.routes()).values():
+            if ref in held.value.versions:
+                raise InUse(f"{ref} is in the route of {ref.model}.")
+        await withdraw_host(self._store, ref, now=self._clock())
+
+    async def start(self, declaration: Declaration, *, by: str) -> Held[Experiment]:
+        """Begin an experiment: its first stage is in the route when this returns.
+
+        Raises:
+            UnknownModel, UnknownVersion: the registry or the route does not know them.
+            ExperimentExists: the name is taken, or the model is in an experiment.
+            WrongState: the challenger is the champion.
+            TargetNotHot: challenger or champion is not hot.
+        """
+        await self._catalog.version(declaration.challenger_ref)
+        route = (await self._records.route(declaration.model)).value
+        if route.champion == declaration.challenger:
+            raise WrongState(
+                f"Version {declaration.challenger} is the champion of {declaration.model} already.",
+                next_step="Name another version as the challenger.",
+            )
+        await self._require_free(declaration)
+        await require_hot(self._store, declaration.challenger_ref, "an experiment with it")
+        champion = VersionRef(declaration.model, route.champion)
+        await require_hot(self._store, champion, "an experiment against it")
+        experiment = Experiment.begin(declaration, route.champion, self._clock())
+        held = await self._records.write_experiment(experiment, expected=0)
+        if (earlier := await self._earlier(experiment)) is not None:
+            # Two starts crossed; the later one withdraws before it has touched any traffic.
+            await self._store.delete(Kind.EXPERIMENT, declaration.name)
+            raise ExperimentExists(f"{declaration.model} is in the experiment {earlier}.")
+        await self.settle(held.value, by=by)
+        return held
+
+    async def tell(self, name: ExperimentName, event: Event, *, by: str, why: str) -> Switched:
+        """Pause, resume or stop an experiment; its route is obeyed when this returns.
+
+        Raises:
+            UnknownExperiment: there is none of that name.
+            WrongState: the lifecycle does not allow it now.
+        """
+        held = await self._records.experiment(name)
+        now = self._clock()
+        reasons = (why or f"{BY_PERSON[event].capitalize()} by {by}.",)
+        held.value.after(event, now)  # Refused before anything is written.
+        receipt = await self._receipt(held.value.declaration.model, event, by, reasons, held.value)
+        changed = held.value.after(event, now, reasons=reasons, receipt=receipt)
+        await self._records.write_experiment(changed, expected=held.revision)
+        return await self.settle(changed, by=by)
+
+    async def promote(self, ref: VersionRef, *, by: str, why: str) -> Switched:
+        """Make `ref` the champion now, whatever its experiment has shown.
+
+        Raises:
+            UnknownModel, UnknownVersion: the registry does not know it.
+            TargetNotHot: it is not hot.
+            WrongState: the model is in an experiment with another challenger.
+        """
+        await self._catalog.version(ref)
+        await require_hot(self._store, ref, "a promotion")
+        running = await self._records.running(ref.model)
+        reasons = (why or f"Promoted by {by}.",)
+        now = self._clock()
+        if running is not None:
+            return await self._promote_challenger(running, ref, by, reasons)
+        before = await self._route(ref.model)
+        if before is not None and before.champion == ref.version:
+            return await self._switch.change(ref.model, lambda _: before)
+        receipt = await self._receipt(ref.model, Event.PROMOTE, by, reasons, None)
+
+        def change(route: Route | None) -> Route:
+            epoch = route.epoch + 1 if route else 1
+            previous = route.champion if route else None
+            return Route(
+                ref.model, epoch, ref.version, previous, None, by, reasons[0], now, receipt
+            )
+
+        return await self._switch.change(ref.model, change)
+
+    async def _promote_challenger(
+        self, running: Held[Experiment], ref: VersionRef, by: str, reasons: tuple[str, ...]
+    ) -> Switched:
+        declaration = running.value.declaration
+        if declaration.challenger != ref.version:
+            raise WrongState(
+                f"{ref.model} is in the experiment {declaration.name}, whose challenger is "
+                f"{declaration.challenger}, not {ref.version}.",
+                next_step=f"Stop it first: `tiltyard experiment stop {declaration.name}`.",
+            )
+        now = self._clock()
+        running.value.after(Event.PROMOTE, now)
+        receipt = await self._receipt(ref.model, Event.PROMOTE, by, reasons, running.value)
+        changed = running.value.after(Event.PROMOTE, now, reasons=reasons, receipt=receipt)
+        await self._records.write_experiment(changed, expected=running.revision)
+        return await self.settle(changed, by=by)
+
+    async def settle(self, experiment: Experiment, *, by: str) -> Switched:
+        """Bring the route into line with what the experiment's state asks for."""
+        now = self._clock()
+
+        def change(route: Route | None) -> Route:
+            if route is None:
+                model = experiment.declaration.model
+                raise UnknownModel(f"{model} has lost its route; the controller rebuilds it.")
+            return wanted_route(route, experiment, by=by, at=now)
+
+        return await self._switch.change(experiment.declaration.model, change)
+
+    async def _champion(self, model: ModelName) -> VersionRef | None:
+        route = await self._route(model)
+        return VersionRef(model, route.champion) if route else None
+
+    async def _route(self, model: ModelName) -> Route | None:
+        try:
+            return (await self._records.route(model)).value
+        except UnknownModel:
+            return None
+
+    async def _require_free(self, declaration: Declaration) -> None:
+        running = await self._records.running(declaration.model)
+        if running is not None:
+            raise ExperimentExists(
+                f"{declaration.model} is in the experiment {running.value.declaration.name}."
+            )
+        try:
+            await self._records.experiment(declaration.name)
+        except UnknownExperiment:
+            return
+        raise ExperimentExists(f"There was an experiment {declaration.name!r} already.")
+
+    async def _earlier(self, experiment: Experiment) -> ExperimentName | None:
+        name = experiment.declaration.name
+        mine = (experiment.started_at, name)
+        for held in await self._records.experiments():
+            other = held.value
+            same = other.declaration.model == experiment.declaration.model
+            if same and not other.is_final and (other.started_at, other.declaration.name) < mine:
+                return other.declaration.name
+        return None
+
+    async def _receipt(
+        self,
+        model: ModelName,
+        event: Event,
+        by: str,
+        reasons: tuple[str, ...],
+        experiment: Experiment | None,
+    ) -> str:
+        route = await self._route(model)
+        latest = experiment.receipt if experiment else None
+        return await self._records.keep_receipt(
+            Receipt(
+                model=model,
+                at=self._clock(),
+                by=by,
+                act=ByHand(event, reasons),
+                plan=experiment.plan if experiment else None,
+                evidence=None,
+                previous=latest or (route.receipt if route else None),
+            )
+        )

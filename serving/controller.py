@@ -1,0 +1,261 @@
+"""The controller's tick: observe, decide, act, note; stepped by hand in tests.
+
+Only the leader ticks. Its writes carry the lease's fencing token, so a leader that was asleep and
+has been replaced cannot act on what it decided before. Every step compares what is with what
+should be, so a crash after any of them is repaired by the next tick, here or elsewhere.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import assert_never
+
+from experiments.decision import (
+    Continue,
+    Decision,
+    Halt,
+    Inconclusive,
+    Promote,
+    RollBack,
+    decide,
+)
+from experiments.errors import LeaseLost, StaleRevision, StoreUnavailable
+from experiments.evidence import Evidence, gather
+from experiments.experiment import Experiment
+from experiments.lifecycle import Event, State, is_transitional
+from experiments.receipts import Receipt
+from experiments.spec import spec_hash
+from experiments.store import Fence, Store
+from registry.errors import TiltyardError
+from registry.refs import ModelName, VersionRef
+from serving.clock import Clock
+from serving.hosts import HostState, statuses
+from serving.hosts import withdraw as withdraw_host
+from serving.intent import CONTROLLER, wanted_route
+from serving.records import Held, Records
+from serving.routes import Route
+from serving.settings import Settings
+from serving.switch import Switch, Switched
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """What one tick did.
+
+    Args:
+        fence: The leader's token; None if another process leads.
+        acted: What was changed, in words.
+        failed: What could not be done, by part, in words.
+    """
+
+    fence: Fence | None
+    acted: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class Controller:
+    """Watches every experiment and carries out what is decided."""
+
+    def __init__(
+        self,
+        holder: str,
+        settings: Settings,
+        store: Store,
+        records: Records,
+        switch: Switch,
+        clock: Clock,
+    ) -> None:
+        self._holder = holder
+        self._settings = settings
+        self._store = store
+        self._records = records
+        self._switch = switch
+        self._clock = clock
+
+    async def tick(self) -> Ticked:
+        """Look at everything once, and act where something is to be done.
+
+        Raises:
+            StoreUnavailable: nothing can be observed, so nothing is decided.
+        """
+        fence = await self._store.lead(self._holder, ttl=self._settings.leader_lease)
+        if fence is None:
+            return Ticked(None)
+        acted: list[str] = []
+        failed: dict[str, str] = {}
+
+        async def part(name: str, step: Callable[[], Awaitable[list[str]]]) -> None:
+            try:
+                acted.extend(await step())
+            except StaleRevision as error:
+                log.info("%s: %s; the next tick looks again", name, error)
+            except (StoreUnavailable, LeaseLost):
+                raise
+            except TiltyardError as error:
+                failed[name] = f"{error.message} {error.hint}"
+
+        try:
+            await part("routes", lambda: self._rebuild_routes(fence))
+            await part("overrides", lambda: self._take_over_overrides(fence))
+            for held in await self._records.experiments():
+                if not held.value.is_final:
+                    name = held.value.declaration.name
+                    await part(name, lambda held=held: self._look(held, fence))  # type: ignore[misc]
+        except LeaseLost:
+            return Ticked(None, tuple(acted), failed)
+        return Ticked(fence, tuple(acted), failed)
+
+    async def evidence(self, experiment: Experiment) -> Evidence:
+        """Return what has been counted for an experiment so far."""
+        champion = VersionRef(experiment.declaration.model, experiment.champion)
+        status = (await statuses(self._store)).get(champion)
+        return gather(
+            experiment.declaration,
+            experiment.stages,
+            await self._store.counters(experiment.declaration.name),
+            rollback_target_hot=status is not None and status.state is HostState.HOT,
+        )
+
+    async def _look(self, held: Held[Experiment], fence: Fence) -> list[str]:
+        experiment = held.value
+        if is_transitional(experiment.state):
+            return await self._finish(held, fence)
+        settled = await self._settle(experiment, fence)
+        acted = [f"{experiment.declaration.name}: route repaired"] if settled.changed else []
+        if experiment.state is State.HALTED:
+            return acted
+        now = self._clock()
+        evidence = await self.evidence(experiment)
+        decision = decide(experiment.plan, evidence, now)
+        return acted + await self._act(held, decision, evidence, now, fence)
+
+    async def _act(
+        self,
+        held: Held[Experiment],
+        decision: Decision,
+        evidence: Evidence,
+        now: datetime,
+        fence: Fence,
+    ) -> list[str]:
+        """Carry out a decision: receipt, lifecycle, route; the next tick repairs any crash."""
+        experiment = held.value
+        rung = decision.to_rung if isinstance(decision, Continue) else None
+        if isinstance(decision, Continue) and rung is None:
+            return []
+        receipt = await self._receipt(experiment, decision, evidence, now)
+        if rung is not None:
+            changed = experiment.at_rung(rung, now, reasons=decision.reasons, receipt=receipt)
+        else:
+            event = _event(decision)
+            changed = experiment.after(event, now, reasons=decision.reasons, receipt=receipt)
+        written = await self._records.write_experiment(changed, expected=held.revision, fence=fence)
+        acted = [f"{experiment.declaration.name}: {decision.kind}: {' '.join(decision.reasons)}"]
+        if is_transitional(changed.state):
+            return acted + await self._finish(written, fence)
+        await self._settle(changed, fence)
+        return acted
+
+    async def _finish(self, held: Held[Experiment], fence: Fence) -> list[str]:
+        """Bring a transition to its end: traffic first, then the host, then the final state."""
+        experiment = held.value
+        switched = await self._settle(experiment, fence)
+        if switched.silent:
+            log.warning("%s: no word from %s yet", experiment.declaration.name, switched.silent)
+            return []
+        if experiment.state is State.ROLLING_BACK:
+            challenger = experiment.declaration.challenger_ref
+            await withdraw_host(self._store, challenger, now=self._clock(), fence=fence)
+        over = experiment.after(Event.DONE, self._clock())
+        await self._records.write_experiment(over, expected=held.revision, fence=fence)
+        return [
+            f"{experiment.declaration.name}: {over.state}, obeyed by {len(switched.obeyed)} "
+            f"edge(s) after {switched.milliseconds:.1f} ms"
+        ]
+
+    async def _settle(self, experiment: Experiment, fence: Fence) -> Switched:
+        now = self._clock()
+
+        def change(route: Route | None) -> Route:
+            if route is None:
+                raise StaleRevision(f"{experiment.declaration.model} has no route yet")
+            return wanted_route(route, experiment, by=CONTROLLER, at=now)
+
+        return await self._switch.change(experiment.declaration.model, change, fence=fence)
+
+    async def _receipt(
+        self, experiment: Experiment, decision: Decision, evidence: Evidence, now: datetime
+    ) -> str:
+        route = (await self._records.route(experiment.declaration.model)).value
+        return await self._records.keep_receipt(
+            Receipt(
+                model=experiment.declaration.model,
+                at=now,
+                by=CONTROLLER,
+                act=decision,
+                plan=experiment.plan,
+                evidence=evidence,
+                previous=experiment.receipt or route.receipt,
+                spec_hash=spec_hash(experiment.declaration),
+            )
+        )
+
+    async def _rebuild_routes(self, fence: Fence) -> list[str]:
+        """Give models whose route was lost the one that their edges still obey."""
+        known = await self._records.routes()
+        obeyed: dict[ModelName, Route] = {}
+        for report in await self._records.edges():
+            for model, route in report.routes.items():
+                by_hand = model in report.break_glass
+                if not by_hand and (model not in obeyed or route.epoch > obeyed[model].epoch):
+                    obeyed[model] = route
+        acted = []
+        for model, route in obeyed.items():
+            if model not in known:
+                await self._records.write_route(route, expected=0, fence=fence)
+                acted.append(f"{model}: route rebuilt from the edges at epoch {route.epoch}")
+            elif route.epoch > known[model].value.epoch:
+                # The store forgot epochs that edges remember: they would obey nothing older.
+                raised = replace(known[model].value, epoch=route.epoch + 1)
+                revision = known[model].revision
+                await self._records.write_route(raised, expected=revision, fence=fence)
+                acted.append(f"{model}: epoch raised to {raised.epoch}, beyond the edges'")
+        return acted
+
+    async def _take_over_overrides(self, fence: Fence) -> list[str]:
+        """Make what an edge was told by hand, while the store was away, true everywhere."""
+        acted = []
+        for name, override in (await self._records.overrides()).items():
+            running = await self._records.running(override.model)
+            if running is not None:
+                reasons = (f"Rolled back at an edge by {override.by}: {override.why}",)
+                stopped = running.value.after(Event.ROLL_BACK, self._clock(), reasons=reasons)
+                await self._records.write_experiment(
+                    stopped, expected=running.revision, fence=fence
+                )
+
+            def change(route: Route | None, override: Route = override) -> Route:
+                epoch = max(override.epoch, route.epoch if route else 0) + 1
+                return replace(override, epoch=epoch, receipt=route.receipt if route else None)
+
+            await self._switch.change(override.model, change, fence=fence)
+            await self._records.forget_override(name)
+            acted.append(f"{override.model}: rollback made at an edge taken over ({name})")
+        return acted
+
+
+def _event(decision: Decision) -> Event:
+    match decision:
+        case Continue():
+            return Event.ADVANCE
+        case Promote():
+            return Event.PROMOTE
+        case RollBack():
+            return Event.ROLL_BACK
+        case Halt():
+            return Event.HALT
+        case Inconclusive():
+            return Event.GIVE_UP
+    assert_never(decision)

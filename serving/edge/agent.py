@@ -1,0 +1,246 @@
+"""Routes in, acknowledgements out: the part of an edge that talks to the rest of the system.
+
+Each method is one step that may be repeated; `serving.edge.running` calls them in a loop. A route
+takes effect in an order that leaves users safe wherever it is interrupted: `routes.json`, then
+`routes.map`, then HAProxy's memory, then the acknowledgement. An agent that starts makes the
+later ones agree with the first.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from experiments.codec import decode, encode
+from experiments.store import ANY, Kind, Store, Stored
+from registry.errors import UnknownModel
+from registry.refs import ModelName
+from serving.edge.collector import Progress
+from serving.edge.report import EdgeReport
+from serving.edge.routebook import Known, RouteBook
+from serving.errors import EdgeStopped, EdgeUnresponsive
+from serving.routes import Route, Withdrawal, map_value, withdraw
+
+_log = logging.getLogger(__name__)
+
+
+class Runtime(Protocol):
+    """The memory of a running HAProxy.
+
+    Every method may raise `EdgeStopped` (HAProxy does not run, and will read the map file when
+    it starts) or `EdgeUnresponsive` (it runs, or may run, and did not do what it was asked).
+    """
+
+    async def set_route(self, model: ModelName, value: str) -> None:
+        """Add or replace an entry of the map."""
+
+    async def routes(self) -> Mapping[ModelName, str]:
+        """Return the map as requests see it."""
+
+
+class Agent:
+    """Keeps one edge obeying the latest routes.
+
+    Args:
+        lease: How long the store may go without a heartbeat of this edge.
+        progress: Asked for the collector's numbers at each heartbeat.
+        on_loss: Called when the store has lost routes, and so may have lost anything.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        book: RouteBook,
+        store: Store,
+        runtime: Runtime,
+        lease: timedelta,
+        now: Callable[[], datetime],
+        progress: Callable[[], Progress] = Progress,
+        on_loss: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self._book = book
+        self._store = store
+        self._runtime = runtime
+        self._lease = lease
+        self._now = now
+        self._progress = progress
+        self._on_loss = on_loss
+        self._turn = asyncio.Lock()
+        self._effective: dict[ModelName, tuple[int, datetime]] = {}
+        self._haproxy_up = False
+
+    @property
+    def known(self) -> Known:
+        return self._book.known
+
+    @property
+    def haproxy_up(self) -> bool:
+        """Whether HAProxy answered when it was last spoken to."""
+        return self._haproxy_up
+
+    def report(self) -> EdgeReport:
+        """Return what the edge can say of itself now."""
+        progress = self._progress()
+        known = self.known
+        return EdgeReport(
+            edge=self.name,
+            at=self._now(),
+            epochs={model: epoch for model, (epoch, _) in self._effective.items()},
+            applied_at={model: at for model, (_, at) in self._effective.items()},
+            backlog_bytes=progress.backlog_bytes,
+            lost_bytes=progress.lost_bytes,
+            requests_seen=progress.requests_seen,
+            malformed_lines=progress.malformed_lines,
+            haproxy_up=self._haproxy_up,
+            break_glass=tuple(sorted(known.overrides)),
+            routes=known.routes,
+        )
+
+    async def start(self) -> None:
+        """Take up where the last agent was stopped, wherever that was."""
+        self._book.load(self._now())
+        await self.mend()
+
+    async def beat(self) -> None:
+        """Tell the store what this edge obeys.
+
+        Raises:
+            StoreUnavailable: it is to be told again later.
+        """
+        body = encode(EdgeReport, self.report())
+        await self._store.beat(Kind.EDGE, self.name, body, ttl=self._lease)
+
+    async def sync(self) -> bool:
+        """Obey every route in the store that is news; return whether any was.
+
+        Raises:
+            StoreUnavailable: the edge goes on with the routes that it knows.
+        """
+        # Overrides first: the controller removes one only after it has written the route that
+        # takes it over, so whoever misses the override cannot miss that route.
+        overrides = await self._store.read_all(Kind.OVERRIDE)
+        stored = await self._store.read_all(Kind.ROUTE)
+        changed = False
+        for name, document in stored.items():
+            changed |= await self._offer(name, document, self._override_key(name) in overrides)
+        if not self.known.routes.keys() <= stored.keys():
+            self._on_loss()
+        await self._publish(overrides)
+        return changed
+
+    async def pull(self, name: str) -> bool:
+        """Obey the route of one model if it is news; return whether it was.
+
+        Raises:
+            StoreUnavailable: the edge goes on with the route that it knows.
+        """
+        standing = False
+        if name in self.known.overrides:
+            key = self._override_key(name)
+            standing = await self._store.read(Kind.OVERRIDE, key) is not None
+        document = await self._store.read(Kind.ROUTE, name)
+        return document is not None and await self._offer(name, document, standing)
+
+    async def mend(self) -> None:
+        """Make HAProxy's memory agree with what is known, whoever of the two was restarted."""
+        async with self._turn:
+            await self._mend()
+        await asyncio.to_thread(self._book.make_durable)
+
+    async def roll_back(self, model: ModelName, *, by: str, why: str) -> Withdrawal:
+        """Roll back here and now, asking nobody, and hold on to it until the controller knows.
+
+        Raises:
+            UnknownModel: this edge knows no route of the model.
+            NothingToRollBack: there is neither a trial nor a previous version.
+            EdgeUnresponsive: HAProxy did not answer; it is tried again every second.
+        """
+        async with self._turn:
+            route = self.known.routes.get(model)
+            if route is None:
+                raise UnknownModel(f"this edge has no route for {model}")
+            withdrawal = withdraw(route, by=by, why=why, at=self._now())
+            await self._obey(self.known.with_override(withdrawal), model)
+            in_force = self._effective.get(model, (0, None))[0] >= withdrawal.route.epoch
+        if not in_force:
+            raise EdgeUnresponsive(f"HAProxy has not been told to roll back {model} yet")
+        return withdrawal
+
+    async def _offer(self, name: str, document: Stored, override_stands: bool) -> bool:
+        try:
+            route = decode(Route, document.body)
+        except ValidationError:
+            _log.exception("the store's route of %s cannot be read; the known one stays", name)
+            return False
+        async with self._turn:
+            if not self.known.is_news(route):
+                return False
+            override = self.known.overrides.get(route.model)
+            if override is not None and override.is_undone_by(route):
+                # Nobody may undo a break-glass rollback without having seen it.
+                seen = override.published and not override_stands
+                if not seen:
+                    return False
+            await self._obey(self.known.with_route(route), route.model)
+        return True
+
+    async def _obey(self, known: Known, model: ModelName) -> None:
+        self._record(known)
+        try:
+            await self._runtime.set_route(model, map_value(known.routes[model]))
+            self._haproxy_up = True
+        except EdgeStopped:
+            self._haproxy_up = False
+        except EdgeUnresponsive:
+            _log.exception("HAProxy did not take the route of %s; it is tried again", model)
+            return
+        self._took_effect(model)
+
+    def _record(self, known: Known) -> None:
+        try:
+            self._book.record(known)
+        except OSError:
+            # A full disk must not stand in the way of a rollback. `mend` writes again.
+            _log.exception("the routes could not be written; they are obeyed all the same")
+
+    async def _mend(self) -> None:
+        if not self._book.is_written:
+            self._record(self.known)
+        wanted = self.known.map_values
+        try:
+            found = await self._runtime.routes()
+            self._haproxy_up = True
+            for model, value in wanted.items():
+                if found.get(model) != value:
+                    await self._runtime.set_route(model, value)
+        except EdgeStopped:
+            self._haproxy_up = False
+        except EdgeUnresponsive:
+            _log.exception("HAProxy's map could not be compared; it is tried again")
+            return
+        for model in wanted:
+            self._took_effect(model)
+
+    def _took_effect(self, model: ModelName) -> None:
+        epoch = self.known.routes[model].epoch
+        if self._effective.get(model, (0, None))[0] != epoch:
+            self._effective[model] = (epoch, self._now())
+
+    async def _publish(self, overrides: Mapping[str, Stored]) -> None:
+        for model, override in self.known.overrides.items():
+            key = self._override_key(model)
+            body = encode(Route, override.route)
+            stored = overrides.get(key)
+            if stored is None or stored.body != body:
+                await self._store.write(Kind.OVERRIDE, key, body, expected=ANY)
+            async with self._turn:
+                if self.known.overrides.get(model) == override and not override.published:
+                    self._record(self.known.with_published(model))
+
+    def _override_key(self, model: str) -> str:
+        return f"{self.name}:{model}"

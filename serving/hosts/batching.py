@@ -1,0 +1,159 @@
+"""Concurrent requests answered by one call of the model, off the event loop.
+
+Nothing waits to be batched: what arrives while the model is busy is the next batch.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from registry.errors import TiltyardError
+from registry.tensors import Array
+from serving.errors import ModelFailed
+
+Arrays: TypeAlias = Mapping[str, Array]
+Predict: TypeAlias = Callable[[Arrays], Arrays]
+_Kind: TypeAlias = tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    inputs: Arrays
+    rows: int
+    kind: _Kind | None
+    answer: asyncio.Future[Arrays]
+
+
+class Batcher:
+    """Calls `predict` in one thread, for one or many requests at a time.
+
+    Requests are put together, in order of arrival, if they differ in nothing but the number of
+    rows. A request that makes a batch fail does not fail the others: they are then answered
+    one by one. So they are, from then on, if the model does not give a row for a row.
+
+    Args:
+        rows: Most rows in one call; a single larger request is still answered. 1 puts
+            nothing together.
+    """
+
+    def __init__(self, predict: Predict, *, rows: int = 64) -> None:
+        self._predict = predict
+        self._rows = rows
+        self._queue: deque[_Waiting] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._running: asyncio.Task[None] | None = None
+        self._busy_since: float | None = None
+
+    async def submit(self, inputs: Arrays) -> Arrays:
+        """Return the model's answer to `inputs`, arrays with the rows first.
+
+        Raises:
+            TiltyardError: the model refused these very inputs, as `predict` says it does.
+            ModelFailed: the model raised anything else on them.
+        """
+        kind = _kind(inputs) if self._rows > 1 else None
+        rows = next(iter(inputs.values())).shape[0] if kind else 1
+        answer: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(inputs, rows, kind, answer))
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return await answer
+
+    def busy_for(self) -> float:
+        """Return for how many seconds the model has been at its present call."""
+        return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+
+    async def _run(self) -> None:
+        try:
+            while batch := self._next():
+                await self._answer(batch)
+        finally:
+            self._running = None
+
+    def _next(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        rows = 0
+        while self._queue:
+            waiting = self._queue[0]
+            if batch and (waiting.kind is None or waiting.kind != batch[0].kind):
+                break
+            if batch and rows + waiting.rows > self._rows:
+                break
+            self._queue.popleft()
+            if not waiting.answer.done():  # Cancelled: the client has gone.
+                batch.append(waiting)
+                rows += waiting.rows
+        return batch
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        if len(batch) > 1 and await self._answer_together(batch):
+            return
+        for waiting in batch:
+            if waiting.answer.done():
+                continue
+            try:
+                outputs = await self._call(waiting.inputs)
+            except TiltyardError as error:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+            else:
+                if not waiting.answer.done():
+                    waiting.answer.set_result(outputs)
+
+    async def _answer_together(self, batch: list[_Waiting]) -> bool:
+        """Answer the batch by one call; False if it has to be done one by one."""
+        inputs = {
+            name: np.concatenate([waiting.inputs[name] for waiting in batch])
+            for name in batch[0].inputs
+        }
+        try:
+            outputs = await self._call(inputs)
+        except TiltyardError:
+            return False
+        total = sum(waiting.rows for waiting in batch)
+        if any(array.ndim == 0 or array.shape[0] != total for array in outputs.values()):
+            self._rows = 1
+            return False
+        start = 0
+        for waiting in batch:
+            rows = slice(start, start + waiting.rows)
+            start += waiting.rows
+            if not waiting.answer.done():
+                waiting.answer.set_result({name: array[rows] for name, array in outputs.items()})
+        return True
+
+    async def _call(self, inputs: Arrays) -> Arrays:
+        self._busy_since = time.monotonic()
+        try:
+            loop = asyncio.get_running_loop()
+            outcome = await loop.run_in_executor(self._thread, self._attempt, inputs)
+        finally:
+            self._busy_since = None
+        if isinstance(outcome, TiltyardError):
+            raise outcome
+        return outcome
+
+    def _attempt(self, inputs: Arrays) -> Arrays | TiltyardError:
+        # Returned, not raised: asyncio passes on neither StopIteration nor SystemExit.
+        try:
+            return self._predict(inputs)
+        except TiltyardError as error:
+            return error
+        except BaseException as error:
+            failure = ModelFailed(f"the model raised {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            return failure
+
+
+def _kind(inputs: Arrays) -> _Kind | None:
+    """Return what must be equal for requests to be put together; None if they cannot be."""
+    arrays = [inputs[name] for name in sorted(inputs)]
+    if any(array.ndim == 0 for array in arrays) or len({a.shape[0] for a in arrays}) != 1:
+        return None
+    return tuple((name, inputs[name].dtype.str, inputs[name].shape[1:]) for name in sorted(inputs))

@@ -1,0 +1,189 @@
+"""Outcomes in: verified, counted once, and kept on disk while the store is away."""
+
+import asyncio
+import os
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import orjson
+
+from experiments.errors import (
+    DuplicateOutcome,
+    InvalidPrediction,
+    LateOutcome,
+    StoreUnavailable,
+    UnknownExperiment,
+)
+from experiments.evidence import LATE
+from experiments.model import Declaration, ExperimentName
+from experiments.outcomes import Outcome, check_outcome, parse_outcomes
+from experiments.prediction import Prediction, verify
+from experiments.store import Applied, Cell, OutcomeRecord, Store
+from registry.errors import TiltyardError
+from serving.clock import Clock
+from serving.errors import SpoolFull
+from serving.records import Records
+
+SPOOLED = "spooled"
+
+SPOOL_LIMIT = 256 * 1024 * 1024
+"""Bytes of outcomes that are kept while the store is away; beyond, clients are told to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one outcome: a word for programs, and if it was refused the error."""
+
+    status: str
+    refusal: TiltyardError | None = None
+
+
+class Intake:
+    """Takes outcomes from clients into the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        records: Records,
+        *,
+        key: bytes,
+        window: timedelta,
+        spool: Path,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._key = key
+        self._window = window
+        self._spool = spool
+        self._clock = clock
+        self._draining = asyncio.Lock()
+        self._declarations: dict[ExperimentName, Declaration] = {}
+
+    async def take(self, body: bytes) -> list[Result]:
+        """Count every outcome in the body of a request, each judged by itself.
+
+        While the store is away, those with a genuine prediction id are kept and counted later.
+
+        Raises:
+            MalformedJson, MalformedBody, TooManyOutcomes: nothing was counted.
+            SpoolFull: the store is away and too much is waiting for it.
+        """
+        outcomes = parse_outcomes(body)
+        now = self._clock()
+        judged = [self._verified(outcome) for outcome in outcomes]
+        try:
+            return await self._count(outcomes, judged, now)
+        except StoreUnavailable:
+            self._keep(body, now)
+            return [
+                Result("refused", found) if isinstance(found, TiltyardError) else Result(SPOOLED)
+                for found in judged
+            ]
+
+    async def drain(self) -> int:
+        """Count what was kept while the store was away; return how many requests that were.
+
+        Counting again after a crash does no harm: each (prediction, metric) counts once.
+
+        Raises:
+            StoreUnavailable: the store is still away; everything is kept.
+        """
+        async with self._draining:
+            if not self._spool.exists():
+                return 0
+            # New arrivals go to a new file while this one is counted.
+            taken = self._spool.with_suffix(".draining")
+            if not taken.exists():
+                self._spool.rename(taken)
+            lines = taken.read_bytes().splitlines()
+            for line in lines:
+                kept = orjson.loads(line)
+                outcomes = parse_outcomes(b64decode(kept["body"]))
+                judged = [self._verified(outcome) for outcome in outcomes]
+                await self._count(outcomes, judged, datetime.fromisoformat(kept["at"]))
+            taken.unlink()
+            return len(lines)
+
+    def _keep(self, body: bytes, now: datetime) -> None:
+        self._spool.parent.mkdir(parents=True, exist_ok=True)
+        if self._spool.exists() and self._spool.stat().st_size + len(body) > SPOOL_LIMIT:
+            raise SpoolFull("Redis is away, and as many outcomes wait for it as can be kept.")
+        line = orjson.dumps({"at": now.isoformat(), "body": b64encode(body).decode()}) + b"\n"
+        descriptor = os.open(self._spool, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+    def _verified(self, outcome: Outcome) -> Prediction | InvalidPrediction:
+        try:
+            return verify(outcome.prediction_id, self._key)
+        except InvalidPrediction as error:
+            return error
+
+    async def _count(
+        self,
+        outcomes: tuple[Outcome, ...],
+        judged: list[Prediction | InvalidPrediction],
+        now: datetime,
+    ) -> list[Result]:
+        results: list[Result | None] = []
+        records: list[OutcomeRecord] = []
+        for outcome, found in zip(outcomes, judged, strict=True):
+            if isinstance(found, InvalidPrediction):
+                results.append(Result("refused", found))
+                continue
+            try:
+                records.append(await self._record(outcome, found, now))
+                results.append(None)
+            except LateOutcome as error:
+                await self._store.observe([_late(found, now + self._window)])
+                results.append(Result("refused", error))
+            except StoreUnavailable:
+                raise
+            except TiltyardError as error:
+                results.append(Result("refused", error))
+        applied = iter(await self._store.observe(records) if records else ())
+        return [result or _result(next(applied)) for result in results]
+
+    async def _record(
+        self, outcome: Outcome, prediction: Prediction, now: datetime
+    ) -> OutcomeRecord:
+        if prediction.experiment is None:
+            raise InvalidPrediction(
+                "The prediction was made outside of any experiment, so there is nothing to count.",
+                next_step="Send outcomes only for answers with an X-Experiment header.",
+            )
+        declaration = await self._declaration(prediction.experiment)
+        return check_outcome(outcome, prediction, declaration, now=now, window=self._window)
+
+    async def _declaration(self, name: ExperimentName) -> Declaration:
+        if name not in self._declarations:
+            try:
+                held = await self._records.experiment(name)
+            except UnknownExperiment as error:
+                raise InvalidPrediction(
+                    f"The prediction is foreign: there is no experiment {name!r} here."
+                ) from error
+            self._declarations[name] = held.value.declaration
+        return self._declarations[name]
+
+
+def _late(prediction: Prediction, expires_at: datetime) -> OutcomeRecord:
+    """Return what counts an outcome as late: once, however often it is sent."""
+    assert prediction.experiment is not None
+    assert prediction.stage is not None
+    assert prediction.variant is not None
+    cell = Cell(prediction.experiment, prediction.stage, prediction.variant, LATE)
+    return OutcomeRecord(cell, f"{prediction.nonce}.{LATE}", None, LATE, expires_at)
+
+
+def _result(applied: Applied) -> Result:
+    if applied is Applied.DUPLICATE:
+        return Result(
+            "refused", DuplicateOutcome("This prediction already has an outcome for the metric.")
+        )
+    return Result(applied.value)

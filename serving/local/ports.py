@@ -1,0 +1,65 @@
+"""Ports for a local system: the usual ones where they are free, others where they are taken."""
+
+import os
+import secrets
+import socket
+from contextlib import closing, suppress
+from urllib.parse import urlsplit
+
+from serving.settings import Settings
+
+
+def is_free(host: str, port: int) -> bool:
+    """Return whether a server could listen there now."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nobody listens on."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def with_free_ports(settings: Settings) -> Settings:
+    """Return the settings with every port that is taken replaced by one that is free."""
+
+    def choose(host: str, port: int) -> int:
+        return port if is_free(host, port) else free_port(host)
+
+    redis = urlsplit(settings.redis_url)
+    ray = urlsplit(settings.ray_dashboard_url)
+    redis_port = choose("127.0.0.1", redis.port or 6379)
+    ray_port = choose("127.0.0.1", ray.port or 8265)
+    return settings.model_copy(
+        update={
+            "edge_port": choose(settings.edge_host, settings.edge_port),
+            "control_port": choose(settings.control_host, settings.control_port),
+            "serve_port": choose(settings.serve_host, settings.serve_port),
+            "redis_url": f"redis://127.0.0.1:{redis_port}/0",
+            "ray_dashboard_url": f"http://127.0.0.1:{ray_port}",
+        }
+    )
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return this process's environment, with every setting in it."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    return {**os.environ, **{f"TILTYARD_{name.upper()}": str(v) for name, v in values.items()}}
+
+
+def make_signing_key(settings: Settings) -> None:
+    """Make the key that signs prediction ids, unless there is one; only its owner may read it."""
+    settings.signing_key.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(settings.signing_key, flags, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))

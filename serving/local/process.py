@@ -1,0 +1,100 @@
+"""One process that is to live: started, found again, restarted, and ended; never another's."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+POLL = 0.02
+"""Seconds between two looks at whether a process lives: what a restart costs at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Enough to know a process again: its number alone may be another's by now."""
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, pid: int) -> "Mark":
+        """Return the mark of a living process.
+
+        Raises:
+            psutil.NoSuchProcess: there is none.
+        """
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def process(self) -> psutil.Process | None:
+        """Return the process if it still lives."""
+        with suppress(psutil.Error):
+            found = psutil.Process(self.pid)
+            if found.create_time() == self.created and found.status() != psutil.STATUS_ZOMBIE:
+                return found
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run, and how.
+
+    Args:
+        output: Opens what the program's standard output goes to; its errors go to `log`.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    output: Callable[[], int] | None = None
+    before: Callable[[], object] = field(default=lambda: None)
+
+    def start(self) -> Mark:
+        """Start it in a session of its own, so that it outlives a supervisor that is killed."""
+        self.before()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        errors = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        output = self.output() if self.output else errors
+        try:
+            started = subprocess.Popen(
+                self.command,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        finally:
+            for descriptor in {errors, output}:
+                os.close(descriptor)
+        return Mark.of(started.pid)
+
+
+async def gone(mark: Mark, *, within: float | None = None) -> bool:
+    """Wait until a process has ended; False if it lives after `within` seconds."""
+    waited = 0.0
+    while mark.process() is not None:
+        if within is not None and waited >= within:
+            return False
+        await asyncio.sleep(POLL)
+        waited += POLL
+    with suppress(ChildProcessError):
+        os.waitpid(mark.pid, os.WNOHANG)  # noqa: ASYNC222  it does not wait
+    return True
+
+
+async def end(mark: Mark, *, patience: float) -> None:
+    """End a process: ask first, and after `patience` seconds do not ask."""
+    for signal in ("terminate", "kill"):
+        process = mark.process()
+        if process is None:
+            break
+        with suppress(psutil.NoSuchProcess):
+            getattr(process, signal)()
+        if await gone(mark, within=patience):
+            break

@@ -1,0 +1,135 @@
+"""`tiltyard up` and `down`: start a local system and wait for each part of it; end it."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+
+import httpx2
+
+from experiments.errors import StoreUnavailable
+from experiments.store import Kind
+from experiments.store.redis import RedisStore
+from serving.errors import SystemDidNotStart
+from serving.local.ports import environment, with_free_ports
+from serving.local.process import Mark, end, gone
+from serving.local.supervisor import read_children, stop_all
+from serving.settings import Settings
+
+RUNNING = "running.json"
+
+PATIENCE = 120.0
+"""Seconds for everything to start; on a small, busy machine Ray alone may take half of them."""
+
+Progress = Callable[[str, float], None]
+"""Told the name of a part that has just become ready, and the seconds that it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A local system: who supervises it, and the settings that it was started with."""
+
+    supervisor: Mark
+    settings: dict[str, object]
+
+
+def read_running(state_dir: Path) -> Running | None:
+    """Return what was last started here, if it was not ended since."""
+    with suppress(FileNotFoundError, json.JSONDecodeError, KeyError):
+        found = json.loads((state_dir / RUNNING).read_text())
+        return Running(Mark(**found["supervisor"]), found["settings"])
+    return None
+
+
+async def up(settings: Settings, progress: Progress) -> Settings:
+    """Start the system, or find it running, and return the settings that it goes by.
+
+    Raises:
+        SystemDidNotStart: a part did not become ready; everything that was started is ended.
+    """
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = read_running(settings.state_dir)
+    if found is not None:
+        settings = Settings.model_validate(found.settings)
+    elif not read_children(settings.state_dir):
+        settings = with_free_ports(settings)
+    if found is None or found.supervisor.process() is None:
+        _start_supervisor(settings)
+    try:
+        await _ready(settings, progress)
+    except BaseException:
+        await down(settings)
+        raise
+    return settings
+
+
+async def down(settings: Settings) -> bool:
+    """End the system and everything that it started, and nothing else; False if none ran."""
+    found = read_running(settings.state_dir)
+    if found is None and not read_children(settings.state_dir):
+        return False
+    if found is not None and (process := found.supervisor.process()) is not None:
+        process.terminate()
+        if not await gone(found.supervisor, within=60.0):
+            await end(found.supervisor, patience=1.0)
+    # What a supervisor that was killed has left, or did not manage to end.
+    await stop_all(settings)
+    (settings.state_dir / RUNNING).unlink(missing_ok=True)
+    return True
+
+
+def _start_supervisor(settings: Settings) -> None:
+    logs = settings.state_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    with (logs / "supervisor.log").open("ab") as log:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "serving.local"],
+            env=environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    running = Running(
+        supervisor=Mark.of(started.pid),
+        settings=settings.model_dump(mode="json", exclude_none=True),
+    )
+    temporary = settings.state_dir / f"{RUNNING}.new"
+    temporary.write_text(json.dumps(asdict(running), indent=2))
+    temporary.replace(settings.state_dir / RUNNING)
+
+
+async def _ready(settings: Settings, progress: Progress) -> None:
+    began = monotonic()
+    async with httpx2.AsyncClient(trust_env=False, timeout=2.0) as client:
+
+        async def answers(url: str) -> bool:
+            return (await client.get(url)).status_code < 500
+
+        async def heard() -> bool:
+            async with RedisStore.open(settings.redis_url) as store:
+                return settings.edge_name in await store.read_all(Kind.EDGE)
+
+        async def wait(part: str, ready: Callable[[], Awaitable[bool]]) -> None:
+            while monotonic() - began < PATIENCE:
+                with suppress(httpx2.HTTPError, StoreUnavailable):
+                    if await ready():
+                        progress(part, monotonic() - began)
+                        return
+                await asyncio.sleep(0.1)
+            raise SystemDidNotStart(
+                f"The {part} did not answer within {PATIENCE:.0f} s. Nothing is left running.",
+                next_step=f"Look into {settings.state_dir / 'logs'} and run `tiltyard doctor`.",
+            )
+
+        await asyncio.gather(
+            wait("edge", lambda: answers(f"{settings.edge_url}/v2/health/live")),
+            wait("edge agent", heard),
+            wait("control", lambda: answers(f"{settings.control_url}/healthz")),
+            wait("Ray", lambda: answers(f"{settings.ray_dashboard_url}/api/version")),
+        )

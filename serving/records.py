@@ -1,0 +1,156 @@
+"""The store's documents as values: routes, experiments, receipts, and what the edges report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from experiments.codec import decode, encode
+from experiments.errors import UnknownExperiment, UnknownReceipt
+from experiments.experiment import Experiment, read_all
+from experiments.model import ExperimentName
+from experiments.receipts import Receipt, content_of, receipt_id
+from experiments.store import ANY, Fence, Kind, Store
+from registry.errors import UnknownModel
+from registry.refs import ModelName
+from serving.edge.report import EdgeReport
+from serving.routes import Route
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Generic[T]):
+    """A value and the revision at which it was read, to change it only if nobody else has."""
+
+    value: T
+    revision: int
+
+
+class Records:
+    """Reads and writes typed documents. Every method may raise `StoreUnavailable`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def routes(self) -> Mapping[ModelName, Held[Route]]:
+        """Return the route of every model that has one."""
+        found = await self._store.read_all(Kind.ROUTE)
+        return {
+            ModelName(name): Held(decode(Route, stored.body), stored.revision)
+            for name, stored in found.items()
+        }
+
+    async def route(self, model: ModelName) -> Held[Route]:
+        """Return a model's route.
+
+        Raises:
+            UnknownModel: the model has no route: nothing of it was ever deployed and hot.
+        """
+        stored = await self._store.read(Kind.ROUTE, model)
+        if stored is None:
+            raise UnknownModel(
+                f"No version of {model!r} serves traffic.",
+                next_step="Deploy a version: `tiltyard deploy MODEL VERSION`.",
+            )
+        return Held(decode(Route, stored.body), stored.revision)
+
+    async def write_route(self, route: Route, *, expected: int, fence: Fence | None = None) -> int:
+        """Publish a route.
+
+        Raises:
+            StaleRevision: the route was changed since it was read.
+            LeaseLost: `fence` is no longer the leader's.
+        """
+        body = encode(Route, route)
+        return await self._store.write(
+            Kind.ROUTE, route.model, body, expected=expected, fence=fence
+        )
+
+    async def experiments(self) -> list[Held[Experiment]]:
+        """Return every experiment, in the order in which they were started."""
+        documents = await self._store.read_all(Kind.EXPERIMENT)
+        return [Held(experiment, revision) for experiment, revision in read_all(documents)]
+
+    async def experiment(self, name: ExperimentName) -> Held[Experiment]:
+        """Return one experiment.
+
+        Raises:
+            UnknownExperiment: there is none of that name.
+        """
+        stored = await self._store.read(Kind.EXPERIMENT, name)
+        if stored is None:
+            raise UnknownExperiment(f"There is no experiment {name!r}.")
+        return Held(decode(Experiment, stored.body), stored.revision)
+
+    async def running(self, model: ModelName) -> Held[Experiment] | None:
+        """Return the experiment of `model` that is not over, if there is one."""
+        for held in await self.experiments():
+            if held.value.declaration.model == model and not held.value.is_final:
+                return held
+        return None
+
+    async def write_experiment(
+        self, experiment: Experiment, *, expected: int, fence: Fence | None = None
+    ) -> Held[Experiment]:
+        """Keep an experiment.
+
+        Raises:
+            StaleRevision: it was changed since it was read.
+            LeaseLost: `fence` is no longer the leader's.
+        """
+        name = experiment.declaration.name
+        body = encode(Experiment, experiment)
+        revision = await self._store.write(
+            Kind.EXPERIMENT, name, body, expected=expected, fence=fence
+        )
+        return Held(experiment, revision)
+
+    async def keep_receipt(self, receipt: Receipt) -> str:
+        """Keep a receipt and return its id. Keeping it twice is keeping it once."""
+        content = content_of(receipt)
+        name = receipt_id(content)
+        await self._store.write(Kind.RECEIPT, name, content, expected=ANY)
+        return name
+
+    async def receipt(self, prefix: str) -> tuple[str, bytes]:
+        """Return a receipt's full id and content; `prefix` is its id or a unique beginning of it.
+
+        Raises:
+            UnknownReceipt: no receipt, or more than one, begins like this.
+        """
+        exact = await self._store.read(Kind.RECEIPT, prefix)
+        if exact is not None:
+            return prefix, exact.body
+        everything = await self._store.read_all(Kind.RECEIPT)
+        found = [name for name in everything if name.startswith(prefix)] if prefix else []
+        if len(found) != 1:
+            raise UnknownReceipt(f"{len(found)} receipts begin with {prefix!r}; one is needed.")
+        return found[0], everything[found[0]].body
+
+    async def receipts(self, model: ModelName) -> list[tuple[str, Receipt]]:
+        """Return the chain of receipts that led to the model's present route, newest first."""
+        stored = await self._store.read(Kind.ROUTE, model)
+        chain: list[tuple[str, Receipt]] = []
+        name = decode(Route, stored.body).receipt if stored else None
+        while name is not None:
+            found = await self._store.read(Kind.RECEIPT, name)
+            if found is None:
+                break
+            receipt = decode(Receipt, found.body)
+            chain.append((name, receipt))
+            name = receipt.previous
+        return chain
+
+    async def edges(self) -> list[EdgeReport]:
+        """Return the latest report of every edge that is alive."""
+        found = await self._store.read_all(Kind.EDGE)
+        return [decode(EdgeReport, stored.body) for _, stored in sorted(found.items())]
+
+    async def overrides(self) -> Mapping[str, Route]:
+        """Return the routes that edges were given by hand while the store was away."""
+        found = await self._store.read_all(Kind.OVERRIDE)
+        return {name: decode(Route, stored.body) for name, stored in found.items()}
+
+    async def forget_override(self, name: str) -> None:
+        """Tell the edge that its override has been taken over."""
+        await self._store.delete(Kind.OVERRIDE, name)

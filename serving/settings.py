@@ -1,0 +1,114 @@
+"""Every setting in one class; environment variables with the prefix `TILTYARD_`."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """How this process finds the others. Ports that are taken are replaced by free ones in
+    `tiltyard up`; everywhere else they are taken as they stand."""
+
+    model_config = SettingsConfigDict(env_prefix="TILTYARD_", frozen=True, extra="forbid")
+
+    state_dir: Path = Field(
+        Path.home() / ".tiltyard", description="Where a local system keeps its files."
+    )
+    edge_name: str = Field(
+        "edge-0", description="Name of this edge; its files are in a folder of that name."
+    )
+    edge_host: str = Field("127.0.0.1", description="Address that the edge listens on.")
+    edge_port: int = Field(8080, description="Port that clients send their requests to.")
+    edge_threads: int = Field(1, description="Threads of the edge.")
+    control_host: str = Field("127.0.0.1", description="Address that the control API listens on.")
+    control_port: int = Field(8090, description="Port of the control API.")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6390/0", description="Redis; `tiltyard up` starts one there."
+    )
+    mlflow_uri: str | None = Field(
+        None, description="MLflow tracking server; by default an SQLite file in the state folder."
+    )
+    serve_host: str = Field("127.0.0.1", description="Address of Ray Serve's HTTP ingress.")
+    serve_port: int = Field(8000, description="Port of Ray Serve's HTTP ingress.")
+    ray_dashboard_url: str = Field(
+        "http://127.0.0.1:8265", description="Ray's dashboard, whose REST API deploys the hosts."
+    )
+    ray_cpus: float | None = Field(
+        None, description="CPUs that a local Ray may give away; by default the machine's."
+    )
+    ray_gpus: float | None = Field(
+        None, description="GPUs that a local Ray may give away; by default the machine's."
+    )
+    signing_key_file: Path | None = Field(
+        None,
+        description="Key that signs prediction ids; by default `signing.key` in the state folder.",
+    )
+    max_body_bytes: int = Field(
+        8 * 1024 * 1024, description="Largest request body that the edge accepts."
+    )
+    retry_body_bytes: int = Field(
+        64 * 1024, description="Largest request that can be retried: HAProxy's buffer size."
+    )
+    champion_timeout: timedelta = Field(
+        timedelta(seconds=30), description="How long a champion may take to answer."
+    )
+    attribution_window: timedelta = Field(
+        timedelta(days=1), description="How long after its prediction an outcome is accepted."
+    )
+    edge_lease: timedelta = Field(
+        timedelta(seconds=3),
+        description="An edge that was not heard of for so long is not waited for.",
+    )
+    leader_lease: timedelta = Field(
+        timedelta(seconds=5), description="After so long without a tick another control leads."
+    )
+    tick: timedelta = Field(
+        timedelta(seconds=1), description="Time between two looks of the controller."
+    )
+    log_limit_bytes: int = Field(
+        1024 * 1024 * 1024,
+        description="Request log kept while Redis is away; beyond it evidence is lost and marked.",
+    )
+
+    @property
+    def signing_key(self) -> Path:
+        return self.signing_key_file or self.state_dir / "signing.key"
+
+    @property
+    def ray_dir(self) -> Path:
+        """State of the local Ray cluster."""
+        return self.state_dir / "ray"
+
+    @property
+    def ray_token(self) -> Path:
+        """Token that Ray's REST API asks for; absent where Ray asks for none."""
+        return self.ray_dir / "ray.token"
+
+    @property
+    def edge_dir(self) -> Path:
+        """Map, configuration, sockets and request log of this edge."""
+        return self.state_dir / self.edge_name
+
+    @property
+    def catalog_uri(self) -> str:
+        """Where MLflow's tracking API is."""
+        return self.mlflow_uri or f"sqlite:///{self.state_dir}/mlflow.db"
+
+    @property
+    def artifact_dir(self) -> Path:
+        """Where an embedded MLflow keeps artifacts."""
+        return self.state_dir / "artifacts"
+
+    @property
+    def edge_url(self) -> str:
+        return f"http://{self.edge_host}:{self.edge_port}"
+
+    @property
+    def control_url(self) -> str:
+        return f"http://{self.control_host}:{self.control_port}"
+
+    @property
+    def serve_url(self) -> str:
+        return f"http://{self.serve_host}:{self.serve_port}"

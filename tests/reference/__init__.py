@@ -1,0 +1,1 @@
+"""Cases with known answers, and what feeds them to the engine."""

@@ -1,0 +1,41 @@
+"""The engine agrees with published tables and with other packages."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tests.reference
+from tests.reference.__main__ import main
+from tests.reference.check import check, check_file, report
+
+CASES = Path(tests.reference.__file__).with_name("cases.json")
+
+
+@pytest.mark.parametrize(
+    "case", json.loads(CASES.read_text())["cases"], ids=lambda case: case["id"]
+)
+def test_engine_agrees_with_reference(case):
+    result = check(case)
+    assert result.applicable
+    assert result.mismatches == ()
+
+
+def test_a_wrong_number_is_a_mismatch_and_fails_the_command(tmp_path, capsys):
+    file = json.loads(CASES.read_text())
+    wrong = next(case for case in file["cases"] if case["area"] == "mixture_tuning")
+    wrong["expected"]["omega_exact"][0] *= 1.0 + 1e-8
+    path = tmp_path / "wrong.json"
+    path.write_text(json.dumps({"cases": [wrong]}))
+    assert main([str(path)]) == 1
+    assert "omega_exact: got" in capsys.readouterr().out
+
+
+def test_an_area_without_adapter_is_not_applicable_rather_than_right():
+    result = check({"id": "x", "area": "unheard of", "inputs": {}, "expected": {"y": 1.0}})
+    assert not result.applicable
+    assert "unheard of" in report([result])
+
+
+def test_every_area_of_the_file_is_covered():
+    assert all(result.applicable for result in check_file(CASES))
