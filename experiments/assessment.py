@@ -122,7 +122,8 @@ def assess(declaration: Declaration, evidence: Evidence) -> Assessment:
     )
 
 
-def _goal_counts(stages: Sequence[StageEvidence]) -> list[StageCounts]:
+def goal_counts(stages: Sequence[StageEvidence]) -> list[StageCounts]:
+    """Return what the tests of the goal look at."""
     return [
         StageCounts(
             s.challenger.successes,
@@ -145,7 +146,7 @@ def _worse(declaration: Declaration) -> Side:
 
 def _goal_superior(declaration: Declaration, stages: Sequence[StageEvidence]) -> float:
     return randomisation_log_e(
-        _goal_counts(stages),
+        goal_counts(stages),
         tau=(log(1 + declaration.goal.min_effect), log(1 + 10 * declaration.goal.min_effect)),
         planning_rate=_planning_rates(declaration),
         side=_better(declaration),
@@ -154,7 +155,7 @@ def _goal_superior(declaration: Declaration, stages: Sequence[StageEvidence]) ->
 
 def _goal_harm(declaration: Declaration, stages: Sequence[StageEvidence]) -> float:
     return randomisation_log_e(
-        _goal_counts(stages),
+        goal_counts(stages),
         tau=GOAL_HARM,
         planning_rate=_planning_rates(declaration),
         side=_worse(declaration),
@@ -167,7 +168,8 @@ def _planning_rates(declaration: Declaration) -> tuple[float, ...]:
     return UNKNOWN_RATE if baseline is None else (baseline,)
 
 
-def _events(guardrail: Guardrail, stages: Sequence[StageEvidence]) -> list[StageEvents]:
+def bad_events(guardrail: Guardrail, stages: Sequence[StageEvidence]) -> list[StageEvents]:
+    """Return what the tests of a guardrail look at."""
     return [
         StageEvents(
             s.challenger.bad.get(guardrail.key, 0),
@@ -180,7 +182,7 @@ def _events(guardrail: Guardrail, stages: Sequence[StageEvidence]) -> list[Stage
 
 def _guardrail_harm(guardrail: Guardrail, stages: Sequence[StageEvidence]) -> float:
     return event_ratio_log_e(
-        _events(guardrail, stages),
+        bad_events(guardrail, stages),
         tau=EVENT_HARM,
         side=Side.GREATER,
         margin_ratio=guardrail.max_ratio,
@@ -192,7 +194,7 @@ def _not_inferior(guardrail: Guardrail, stages: Sequence[StageEvidence]) -> floa
 
     Were the challenger harmful, both nulls would hold and both e-values be valid, so their mean is.
     """
-    events = _events(guardrail, stages)
+    events = bad_events(guardrail, stages)
     units = sum(s.challenger.units for s in stages)
     bad = min(units, sum(e.treatment for e in events))
     return weighted_mean_log_e(

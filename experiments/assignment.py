@@ -16,6 +16,8 @@ SLOTS = 1 << 22
 
 MAX_UNIT_BYTES = 256
 
+NO_FLOOR = BasisPoints(0)
+
 # A bucket tells the variant and a slot the unit, so they must not depend on each other.
 _BUCKET_SEED = 0
 _SLOT_SEED = 1
@@ -56,13 +58,17 @@ def slot(unit: bytes, *, salt: str) -> int:
     return xxhash.xxh32_intdigest(_key(unit, salt), _SLOT_SEED) % SLOTS
 
 
-def assign(unit: bytes, *, salt: str, cut: BasisPoints) -> Variant:
+def assign(unit: bytes, *, salt: str, cut: BasisPoints, floor: BasisPoints = NO_FLOOR) -> Variant:
     """Return the variant that meets `unit`.
 
     Args:
-        cut: How many of the 10,000 buckets, from the first, belong to the challenger.
+        cut: How many of the 10,000 buckets, from the first, meet the challenger.
+        floor: How many of these did so in an earlier stage, and are veterans now.
     """
-    return Variant.CHALLENGER if bucket(unit, salt=salt) < cut else Variant.CHAMPION
+    number = bucket(unit, salt=salt)
+    if number >= cut:
+        return Variant.CHAMPION
+    return Variant.CHALLENGER if number >= floor else Variant.VETERAN
 
 
 def _key(unit: bytes, salt: str) -> bytes:

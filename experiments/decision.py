@@ -148,11 +148,14 @@ def _safe(found: Assessment) -> tuple[str, ...]:
 def _missing_for_promotion(
     plan: Plan, evidence: Evidence, found: Assessment, now: datetime
 ) -> tuple[str, ...]:
-    """Return what stands between the challenger and promotion; empty if nothing does."""
+    """Return what stands between the challenger and promotion; empty if nothing does.
+
+    The last stage has its gate like every other: a share is proved by serving it.
+    """
     limits = plan.declaration.limits
     units = evidence.challenger_units()
     ran = now - plan.started_at
-    missing = []
+    missing = list(_gate(plan, evidence, found, now))
     if not plan.on_last_rung:
         missing.append("The ramp has not reached its last share.")
     if ran < limits.min_runtime:
@@ -166,20 +169,20 @@ def _missing_for_promotion(
                 f"{finding.metric} is not yet shown to be {question}: "
                 f"e = {finding.e_text}, {finding.needed_text} is needed."
             )
-    if not evidence.rollback_target_hot:
-        missing.append("The champion, which would be rolled back to, is not hot.")
     return tuple(missing)
 
 
 def _gate(plan: Plan, evidence: Evidence, found: Assessment, now: datetime) -> tuple[str, ...]:
-    """Return why the share may not grow yet; empty if it may.
+    """Return why this stage is not passed yet; empty if it is.
 
-    Each stage has its part of the minimum units and runtime, and a suspicion of harm half-way to
-    the threshold (in log e) keeps the gate closed until it is confirmed or has faded.
+    Each stage has its part of the minimum runtime, and half of its part of the minimum units, so
+    that chance does not hold up a population that is just large enough. A suspicion of harm
+    half-way to the threshold (in log e) keeps the gate closed until it is confirmed or has faded.
     """
     rungs = len(plan.declaration.ramp)
     limits = plan.declaration.limits
-    needed = ceil(limits.min_units / rungs)
+    part = (plan.stage.share - plan.stage.floor) / plan.declaration.ramp[-1]
+    needed = ceil(limits.min_units * part / 2)
     units = evidence.challenger_units(plan.stage.number)
     ran = now - plan.stage.opened_at
     closed = []

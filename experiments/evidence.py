@@ -1,15 +1,20 @@
 """What has been seen: mergeable counts per stage and variant, and nothing else.
 
 Every metric is one fact per unit (met a variant, met an error, met a slow answer, succeeded), and a
-unit gives each fact at most once in an experiment, in the stage in which it was first observed. So
-requests of one unit are never mistaken for independent observations, and a unit that was seen
-before a ramp step is not seen again after it.
+unit gives each fact at most once in a stage, so requests of one unit are never mistaken for
+independent observations.
+
+Units come back, and after a ramp step some of them are no longer randomised: whoever met the
+challenger before meets it for certain. These veterans are counted apart. Everybody else is divided
+anew: given that a unit's bucket is not below the last stage's cut, it is below the new cut with a
+known probability, whatever the unit did before. So stages may be multiplied as if they had
+different units.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from experiments.model import BasisPoints, Declaration, Stage, Variant
+from experiments.model import WHOLE, BasisPoints, Declaration, Stage, Variant
 from experiments.store import Cell
 
 LOST = "lost_bytes"
@@ -39,17 +44,24 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class StageEvidence:
-    """Both variants over one stretch of constant allocation; `share` is the challenger's."""
+    """Both variants over one stretch of constant allocation.
+
+    Args:
+        share: Buckets below it met the challenger.
+        floor: Buckets below it are veterans', and compared with nobody.
+    """
 
     stage: int
     share: BasisPoints
     champion: Tally
     challenger: Tally
+    veteran: Tally = Tally()
+    floor: BasisPoints = BasisPoints(0)
 
     @property
     def probability(self) -> float:
-        """Chance of a unit to meet the challenger, in this stage."""
-        return self.share / 10_000
+        """Chance of a unit that is no veteran to meet the challenger, in this stage."""
+        return (self.share - self.floor) / (WHOLE - self.floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,8 @@ def gather(
                 share=stage.share,
                 champion=_tally(declaration, stage, Variant.CHAMPION, counters),
                 challenger=_tally(declaration, stage, Variant.CHALLENGER, counters),
+                veteran=_tally(declaration, stage, Variant.VETERAN, counters),
+                floor=stage.floor,
             )
             for stage in stages
         ),

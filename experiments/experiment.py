@@ -8,7 +8,7 @@ from typing import Self
 from experiments.codec import decode
 from experiments.decision import Plan
 from experiments.lifecycle import INITIAL, Event, State, advance, is_final
-from experiments.model import Declaration, Stage
+from experiments.model import BasisPoints, Declaration, HeaderUnit, Stage
 from experiments.store import Stored
 from registry.refs import Version
 
@@ -79,9 +79,19 @@ class Experiment:
             WrongState: the ramp does not move in the present state.
         """
         moved = self.after(Event.ADVANCE, now, reasons=reasons, receipt=receipt)
-        share = self.declaration.ramp[rung]
-        stage = Stage(number=len(self.stages), rung=rung, share=share, opened_at=now)
+        stage = Stage(
+            number=len(self.stages),
+            rung=rung,
+            share=self.declaration.ramp[rung],
+            opened_at=now,
+            floor=self._veterans(),
+        )
         return replace(moved, stages=(*self.stages, stage))
+
+    def _veterans(self) -> BasisPoints:
+        """Buckets of units that may have met the challenger already; a request never comes back."""
+        returning = isinstance(self.declaration.unit, HeaderUnit)
+        return self.stage.share if returning else BasisPoints(0)
 
 
 def read_all(documents: Mapping[str, Stored]) -> list[tuple[Experiment, int]]:

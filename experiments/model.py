@@ -23,6 +23,8 @@ class Variant(StrEnum):
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"
+    VETERAN = "veteran"
+    """Meets the challenger, as it did in an earlier stage: no longer randomised, so counted apart."""
 
 
 class Direction(StrEnum):
@@ -169,12 +171,16 @@ class Stage:
     Args:
         number: 0, 1, 2, ... over the life of the experiment.
         rung: Index into the declaration's ramp.
+        share: Buckets below it meet the challenger.
+        opened_at: When this share began.
+        floor: Buckets below it belong to veterans.
     """
 
     number: int
     rung: int
     share: BasisPoints
     opened_at: datetime
+    floor: BasisPoints = BasisPoints(0)
 
 
 def experiment_name(text: str) -> ExperimentName:

@@ -1,6 +1,6 @@
 """Prediction ids: signed, so that an outcome needs no lookup and cannot be made up.
 
-Nine fields between dots: model, version, experiment, stage, variant (`c` or `t`), slot, second of
+Nine fields between dots: model, version, experiment, stage, variant (`c`, `t` or `v`), slot, second of
 minting, nonce, and the signature over everything before it. A field that does not apply is `-`.
 The edge mints them in Lua; this is the reference, and what verifies them.
 """
@@ -21,7 +21,12 @@ _NONE = "-"
 _MAC_BYTES = 16
 _MAC_LENGTH = 22
 _FIELDS = 9
-_LETTERS = {None: _NONE, Variant.CHAMPION: "c", Variant.CHALLENGER: "t"}
+_LETTERS = {
+    None: _NONE,
+    Variant.CHAMPION: "c",
+    Variant.CHALLENGER: "t",
+    Variant.VETERAN: "v",
+}
 _VARIANTS = {letter: variant for variant, letter in _LETTERS.items()}
 _BEGINNING = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\.[1-9][0-9]{0,8}(\.|$)")
 _NONCE = re.compile(r"[0-9a-f]{32}")

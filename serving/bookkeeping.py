@@ -47,18 +47,19 @@ class Bookkeeping:
     async def _adopt(self, fence: Fence) -> list[str]:
         """Make a champion of a model that serves nothing yet: there is none it could replace."""
         routes = await self._records.routes()
-        hot: dict[ModelName, list[Version]] = {}
+        deployed: dict[ModelName, dict[Version, HostState]] = {}
         for ref, status in (await statuses(self._store)).items():
-            if status.state is HostState.HOT and ref.model not in routes:
-                hot.setdefault(ref.model, []).append(ref.version)
+            if status.wanted and ref.model not in routes:
+                deployed.setdefault(ref.model, {})[ref.version] = status.state
         acted = []
-        for model, versions in hot.items():
+        for model, states in deployed.items():
             aliases = await self._catalog.aliases(model)
-            champion = aliases.champion or min(versions)
-            if champion not in versions:
+            # The oldest, even if a newer one is hot first: which one wins must not be a race.
+            champion = aliases.champion or min(states)
+            if states.get(champion) is not HostState.HOT:
                 continue
-            previous = aliases.previous if aliases.previous in versions else None
-            why = "The registry's champion." if aliases.champion else "The first version to be hot."
+            previous = aliases.previous if aliases.previous in states else None
+            why = "The registry's champion." if aliases.champion else "The first version deployed."
             route = Route(model, 1, champion, previous, None, CONTROLLER, why, self._clock())
             await self._switch.change(model, lambda found, new=route: found or new, fence=fence)  # type: ignore[misc]
             acted.append(f"{model}: version {champion} is the champion. {why}")

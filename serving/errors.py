@@ -19,6 +19,7 @@ TiltyardError
 ├── SpoolFull                outcomes wait for the store, and no more can be kept
 ├── SystemDidNotStart        a part of a local system did not become ready
 ├── ControlUnavailable       the control API does not answer
+├── UnreadableRunningFile    the file that says what runs on this machine is damaged
 └── Refused                  another process refused, with a problem document
 """
 
@@ -117,12 +118,30 @@ class ControlUnavailable(TiltyardError):
     next_step = "Start it with `tiltyard up`; `tiltyard rollback MODEL --local` works without it."
 
 
-class Refused(TiltyardError):
-    """What another process of Tiltyard answered, in its words and with its code."""
+class UnreadableRunningFile(TiltyardError):
+    code = "unreadable_running_file"
+    next_step = "Write it anew with `tiltyard down` and `tiltyard up`."
 
-    def __init__(self, message: str, *, code: str, next_step: str) -> None:
+
+class Refused(TiltyardError):
+    """What another process of Tiltyard answered, in its words and with its code.
+
+    Attributes:
+        refusal: The other's code.
+        problem: The problem document as it came.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        next_step: str,
+        problem: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(message, next_step=next_step)
         self.refusal = code
+        self.problem = dict(problem or {})
 
     @classmethod
     def from_problem(cls, problem: Mapping[str, object]) -> Self:
@@ -131,4 +150,5 @@ class Refused(TiltyardError):
             str(problem.get("detail", problem.get("title", problem))),
             code=str(problem.get("code", "refused")),
             next_step=str(problem.get("next_step", "")),
+            problem=problem,
         )

@@ -53,6 +53,7 @@ def trial_of(experiment: Experiment) -> Trial | None:
         stage=experiment.stage.number,
         challenger=declaration.challenger,
         cut=experiment.stage.share,
+        floor=experiment.stage.floor,
         unit=declaration.unit,
         salt=declaration.salt,
         deadline=declaration.deadline,

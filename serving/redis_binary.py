@@ -24,9 +24,8 @@ def redis_server_binary() -> Path:
 def redis_command(port: int, directory: Path) -> list[str]:
     """Return the command that runs Redis on loopback, with its files in `directory`.
 
-    What was acknowledged is in the append-only file, so Redis may be killed at any time. Two
-    exceptions: while the disk is slow to flush, the writes of up to two seconds wait in memory;
-    and a crash of the whole machine can cost the last second.
+    What was acknowledged is on disk, so Redis may be killed at any time. Flushing once a second
+    would not do: while the disk is slow, acknowledged writes then wait in Redis's own memory.
     """
     options = {
         "port": str(port),
@@ -35,7 +34,7 @@ def redis_command(port: int, directory: Path) -> list[str]:
         "daemonize": "no",
         "dir": str(directory),
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": "always",
         "save": "",
         "logfile": str(directory / "redis.log"),
     }

@@ -31,6 +31,7 @@ class Trial:
 
     Args:
         cut: Buckets [0, cut) of 0..9999 meet the challenger.
+        floor: Buckets [0, floor) have met it before: veterans.
         slow: What the collector needs to know to count slow units.
     """
 
@@ -42,6 +43,7 @@ class Trial:
     salt: str
     deadline: timedelta
     slow: tuple[SlowMark, ...] = ()
+    floor: BasisPoints = BasisPoints(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +83,19 @@ def host_path(ref: VersionRef) -> str:
 
 
 def map_value(route: Route) -> str:
-    """Return the value of the route in the edge's map: ten fields between `|`.
+    """Return the value of the route in the edge's map: eleven fields between `|`.
 
-    epoch, champion, previous, experiment, stage, challenger, cut, deadline in ms, unit, salt;
+    epoch, champion, previous, experiment, stage, challenger, floor, cut, deadline in ms, unit, salt;
     a field that does not apply is `-`.
     """
     trial = route.trial
-    tail: tuple[object, ...] = (NONE,) * 7
+    tail: tuple[object, ...] = (NONE,) * 8
     if trial is not None:
         tail = (
             trial.experiment,
             trial.stage,
             trial.challenger,
+            trial.floor,
             trial.cut,
             round(trial.deadline.total_seconds() * 1000),
             trial.unit,

@@ -1,10 +1,13 @@
 """Every setting in one class; environment variables with the prefix `TILTYARD_`."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from serving.errors import UnreadableRunningFile
 
 
 class Settings(BaseSettings):
@@ -77,6 +80,11 @@ class Settings(BaseSettings):
         return self.signing_key_file or self.state_dir / "signing.key"
 
     @property
+    def running_file(self) -> Path:
+        """What `tiltyard up` writes: the settings of the system that runs on this machine."""
+        return self.state_dir / "running.json"
+
+    @property
     def ray_dir(self) -> Path:
         """State of the local Ray cluster."""
         return self.state_dir / "ray"
@@ -112,3 +120,24 @@ class Settings(BaseSettings):
     @property
     def serve_url(self) -> str:
         return f"http://{self.serve_host}:{self.serve_port}"
+
+
+def running_settings() -> Settings:
+    """Return the settings of the system that runs on this machine.
+
+    The environment wins over what `tiltyard up` wrote into the state folder, and that over the
+    defaults.
+
+    Raises:
+        pydantic.ValidationError: the environment holds a setting that cannot be.
+        UnreadableRunningFile: what `tiltyard up` wrote cannot be read.
+    """
+    stated = Settings()
+    try:
+        written = json.loads(stated.running_file.read_bytes())["settings"]
+        unset = {name: written[name] for name in written if name not in stated.model_fields_set}
+        return Settings(**unset)
+    except FileNotFoundError:
+        return stated
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise UnreadableRunningFile(f"{stated.running_file} cannot be read: {error}") from error

@@ -119,8 +119,10 @@ class Switch:
 
 
 def _with_history(before: Route | None, after: Route) -> Route:
+    """Have the change of champion, and those before it, recorded once the registry answers."""
+    waiting = before.unrecorded if before else ()
     if before is not None and before.champion == after.champion:
-        return after
+        return replace(after, unrecorded=waiting)
     change = ChampionChange(
         model=after.model,
         epoch=after.epoch,
@@ -130,7 +132,7 @@ def _with_history(before: Route | None, after: Route) -> Route:
         why=after.why,
         at=after.at,
     )
-    return replace(after, unrecorded=(*after.unrecorded, change))
+    return replace(after, unrecorded=(*waiting, change))
 
 
 async def _cancelled(task: asyncio.Future[tuple[Kind, str]]) -> None:

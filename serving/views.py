@@ -14,6 +14,7 @@ from experiments.receipts import Receipt
 from experiments.spec import as_dict
 from registry.refs import ModelName, Version
 from serving.edge.report import EdgeReport
+from serving.effects import Effect, view_effects
 from serving.hosts import HostState, HostStatus
 from serving.routes import Route
 
@@ -83,7 +84,14 @@ class TestView:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentView:
-    """An experiment: what was agreed, what was seen, and what follows from it right now."""
+    """An experiment: what was agreed, what was seen, and what follows from it right now.
+
+    Args:
+        stage: Number of the present stage; `rung` is its place in the ramp. Both from 0.
+        share: The challenger's, from 0 to 1.
+        decision: What the controller would decide now; None where it decides nothing.
+        intervals: Sizes of the differences, always valid; without a number where there is none.
+    """
 
     name: ExperimentName
     model: ModelName
@@ -93,11 +101,13 @@ class ExperimentView:
     started_at: datetime
     ended_at: datetime | None
     stage: int
+    rung: int
     share: float
     reasons: tuple[str, ...]
     receipt: str | None
     decision: Decision | None
     tests: tuple[TestView, ...]
+    intervals: tuple[Effect, ...]
     evidence: Evidence
     declaration: dict[str, Any]
 
@@ -174,11 +184,13 @@ def view_experiment(experiment: Experiment, evidence: Evidence, now: datetime) -
         started_at=experiment.started_at,
         ended_at=experiment.ended_at,
         stage=experiment.stage.number,
+        rung=experiment.stage.rung,
         share=experiment.stage.share / 10_000,
         reasons=experiment.reasons,
         receipt=experiment.receipt,
         decision=conclude(experiment.plan, evidence, found, now) if watched else None,
         tests=view_tests(found),
+        intervals=view_effects(experiment.declaration, evidence),
         evidence=evidence,
         declaration=as_dict(experiment.declaration),
     )

@@ -57,8 +57,8 @@ class Batch:
     Args:
         counts: How much to add to each cell.
         slots: Units seen, per cell, as slot numbers. A slot adds 1 to its cell only the first
-            time that it is met under the cell's counter in the whole experiment, in whichever
-            stage and variant: a unit counts once.
+            time that it is met under the cell's counter in the cell's stage, in whichever
+            variant: a unit counts once a stage.
     """
 
     source: str
@@ -75,7 +75,7 @@ class OutcomeRecord:
     Args:
         token: Unique per (prediction, metric); seen twice, it is a duplicate.
         slot: The unit's slot, or None where each request is a unit of its own.
-        dedupe: Counter name under which the unit counts once (the metric).
+        dedupe: Counter name under which the unit counts once a stage (the metric).
         expires_at: After this moment the token need not be remembered: it would be late.
     """
 
@@ -91,7 +91,7 @@ class Applied(StrEnum):
 
     COUNTED = "counted"
     REPEATED_UNIT = "repeated_unit"
-    """Genuine, but the unit has already been observed on this metric."""
+    """Genuine, but the unit was observed on this metric in this stage, or in a later one."""
     DUPLICATE = "duplicate"
 
 
@@ -151,7 +151,11 @@ class Store(Protocol):
         """Return up to where `source` has been applied; None if it is unknown."""
 
     async def observe(self, outcomes: Sequence[OutcomeRecord]) -> list[Applied]:
-        """Count outcomes, each (prediction, metric) once and each unit once per metric."""
+        """Count outcomes, each (prediction, metric) once and each unit once per metric and stage.
+
+        An outcome that comes after one of a later stage, of the same unit, is not counted: what
+        the later one has revealed would make its variant no longer a matter of chance.
+        """
 
     async def counters(self, experiment: ExperimentName) -> Mapping[Cell, int]:
         """Return everything counted for an experiment."""

@@ -74,7 +74,7 @@ class MemoryStore(Store):
         self._last_fence = 0
         self._positions: dict[str, int] = {}
         self._counters: dict[ExperimentName, dict[Cell, int]] = defaultdict(dict)
-        self._met: dict[tuple[ExperimentName, str], set[int]] = defaultdict(set)
+        self._met: dict[tuple[ExperimentName, str, int], set[int]] = defaultdict(set)
         self._used: dict[datetime, set[str]] = defaultdict(set)
 
     def disconnect(self) -> None:
@@ -154,7 +154,7 @@ class MemoryStore(Store):
         for cell, amount in batch.counts.items():
             self._add(cell, amount)
         for cell, slots in units:
-            met = self._met[cell.experiment, cell.counter]
+            met = self._met[cell.experiment, cell.counter, cell.stage]
             fresh = slots - met
             self._add(cell, len(fresh))
             met |= fresh
@@ -215,10 +215,14 @@ class MemoryStore(Store):
             return Applied.DUPLICATE
         used.add(outcome.token)
         if outcome.slot is not None:
-            met = self._met[outcome.cell.experiment, outcome.dedupe]
-            if outcome.slot in met:
+            metric = (outcome.cell.experiment, outcome.dedupe)
+            if any(
+                outcome.slot in met
+                for (*key, stage), met in self._met.items()
+                if tuple(key) == metric and stage >= outcome.cell.stage
+            ):
                 return Applied.REPEATED_UNIT
-            met.add(outcome.slot)
+            self._met[*metric, outcome.cell.stage].add(outcome.slot)
         self._add(outcome.cell, 1)
         return Applied.COUNTED
 

@@ -152,7 +152,8 @@ class RedisStore(Store):
             keys.append(self._counters(cell.experiment))
             args += [_field(cell), amount]
         for cell, slots in units_in_order(batch):
-            keys += [self._counters(cell.experiment), self._met(cell.experiment, cell.counter)]
+            met = self._met(cell.experiment, cell.counter)
+            keys += [self._counters(cell.experiment), f"{met}:{cell.stage}"]
             args += [_field(cell), struct.pack(f"<{len(slots)}I", *slots)]
         async with _translated_errors(self._redis):
             return int(await self._apply_batch(keys=keys, args=args))
@@ -179,7 +180,7 @@ class RedisStore(Store):
             # Tokens are long and kept for as long as outcomes may come: a digest does.
             token = blake2b(outcome.token.encode(), digest_size=16).digest()
             slot = "" if outcome.slot is None else outcome.slot
-            args += [token, forget_at, _field(outcome.cell), slot]
+            args += [token, forget_at, _field(outcome.cell), outcome.cell.stage, slot]
         async with _translated_errors(self._redis):
             results = await self._observe_outcomes(keys=keys, args=args)
         return [Applied(result.decode()) for result in results]

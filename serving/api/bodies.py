@@ -43,7 +43,7 @@ class Body(BaseModel):
 class Signed(Body):
     """Who asks, and why: both go into the history."""
 
-    by: str = Field("unknown", max_length=200)
+    by: str = Field("unknown", min_length=1, max_length=200)
     why: str = Field("", max_length=2000)
 
 

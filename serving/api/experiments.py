@@ -27,7 +27,9 @@ Name = Annotated[ExperimentName, Depends(_named)]
 
 @router.post("/experiments", status_code=201, openapi_extra=YAML)
 async def start(
-    request: Request, control: Controlled, by: Annotated[str, Query(max_length=200)] = "unknown"
+    request: Request,
+    control: Controlled,
+    by: Annotated[str, Query(min_length=1, max_length=200)] = "unknown",
 ) -> ExperimentView:
     """Begin the experiment that the body, an experiment file, declares."""
     declaration = read_declaration(await request.body())

@@ -75,8 +75,8 @@ async def promote(model: Model, body: PromoteBody, control: Controlled) -> Promo
 @router.post("/models/{model}/rollback")
 async def rollback(model: Model, body: RollbackBody, control: Controlled) -> RolledBack:
     """Withdraw what is on trial, or else the champion."""
-    order = Order(model, body.by, body.why, body.target, body.force)
-    return await control.roll_back(order)
+    why = body.why or f"Rolled back by {body.by}."
+    return await control.roll_back(Order(model, body.by, why, body.target, body.force))
 
 
 @router.get("/models/{model}/route")

@@ -1,13 +1,16 @@
 """Errors as RFC 9457 problem documents; the one table of HTTP statuses."""
 
 import logging
+from dataclasses import asdict
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from experiments.errors import InvalidFile
 from registry.errors import TiltyardError
+from serving.errors import Refused
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +23,9 @@ STATUSES = {
     "control_unavailable": 503,
     "corrupt_artifact": 422,
     "duplicate_outcome": 409,
+    "edge_stopped": 503,
     "edge_unavailable": 503,
+    "edge_unresponsive": 503,
     "error": 500,
     "experiment_exists": 409,
     "hosts_unavailable": 503,
@@ -52,7 +57,9 @@ STATUSES = {
     "unknown_model": 404,
     "unknown_receipt": 404,
     "unknown_version": 404,
+    "unreadable_log_line": 500,
     "unreadable_model": 422,
+    "unreadable_running_file": 500,
     "unusable_edge_folder": 500,
     "version_in_use": 409,
     "wrong_state": 409,
@@ -60,7 +67,13 @@ STATUSES = {
 """HTTP status of each error code; a test holds it complete."""
 
 
-def document(status: int, title: str, code: str, detail: str, next_step: str) -> JSONResponse:
+FRAMEWORK = {400: "malformed_json", 404: "unknown_path", 405: "wrong_method"}
+"""Codes of what is refused before any command is asked."""
+
+
+def document(
+    status: int, title: str, code: str, detail: str, next_step: str, **more: object
+) -> JSONResponse:
     """Return a problem document: what happened, its stable code, and what to do next."""
     body = {
         "type": f"urn:tiltyard:{code}",
@@ -70,7 +83,7 @@ def document(status: int, title: str, code: str, detail: str, next_step: str) ->
         "detail": detail,
         "next_step": next_step,
     }
-    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
+    return JSONResponse(body | more, status_code=status, media_type=MEDIA_TYPE)
 
 
 def of(error: TiltyardError) -> dict[str, str]:
@@ -79,10 +92,19 @@ def of(error: TiltyardError) -> dict[str, str]:
 
 
 async def problem(_request: Request, error: Exception) -> JSONResponse:
-    """Answer an error that was raised on purpose."""
+    """Answer an error that was raised on purpose.
+
+    What an edge refused is passed on as its own words. A wrong experiment file has its
+    `problems` listed, each with its field, line and column.
+    """
     assert isinstance(error, TiltyardError)
+    code, more = error.code, {}
+    if isinstance(error, Refused) and error.refusal in STATUSES:
+        code = error.refusal
+    if isinstance(error, InvalidFile):
+        more["problems"] = [asdict(each) for each in error.problems]
     title = type(error).__name__
-    return document(STATUSES[error.code], title, error.code, error.message, error.hint)
+    return document(STATUSES[code], title, code, error.message, error.hint, **more)
 
 
 async def unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -98,14 +120,15 @@ def malformed(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def _(_request: Request, error: RequestValidationError) -> JSONResponse:
-        found = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
-        )
+        found = error.errors()
+        not_json = any(each["type"] == "json_invalid" for each in found)
+        code = "malformed_json" if not_json else "malformed_body"
+        said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
         step = "Correct the request; nothing was changed."
-        return document(422, "MalformedRequest", "malformed_body", found, step)
+        return document(STATUSES[code], "MalformedRequest", code, said, step)
 
     @api.exception_handler(HTTPException)
     async def _(_request: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "unknown_path", 405: "wrong_method"}.get(error.status_code, "refused")
+        code = FRAMEWORK.get(error.status_code, "refused")
         step = "/docs lists every path of this API."
         return document(error.status_code, "Refused", code, str(error.detail), step)

@@ -28,6 +28,7 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = Settings.model_validate({})
     try:
         asyncio.run(_serve(settings))

@@ -25,7 +25,7 @@ _BITS = tuple(1 << bit for bit in range(8))
 
 
 class AppliedSlots:
-    """Which units the store has already taken in, per experiment and counter.
+    """Which units the store has already taken in, per experiment, counter and stage.
 
     It only saves sending them again: forgetting is always safe, remembering is safe only for what
     the store has acknowledged.
@@ -36,16 +36,16 @@ class AppliedSlots:
 
     def __init__(self, most: int = 64) -> None:
         self._most = most
-        self._bits: dict[tuple[ExperimentName, str], bytearray] = {}
+        self._bits: dict[tuple[ExperimentName, str, int], bytearray] = {}
 
-    def bits(self, experiment: ExperimentName, counter: str) -> bytes | bytearray:
+    def bits(self, experiment: ExperimentName, counter: str, stage: int) -> bytes | bytearray:
         """Return a bitmap of slots; nothing may be written to it."""
-        return self._bits.get((experiment, counter), _NO_SLOTS)
+        return self._bits.get((experiment, counter, stage), _NO_SLOTS)
 
     def remember(self, batch: Batch) -> None:
         """Take note of the units in a batch that the store has applied."""
         for cell, slots in batch.slots.items():
-            key = (cell.experiment, cell.counter)
+            key = (cell.experiment, cell.counter, cell.stage)
             bits = self._bits.pop(key, None) or bytearray(SLOTS // 8)
             self._bits[key] = bits
             for slot in slots:
@@ -109,7 +109,7 @@ class Aggregate:
         self._applied = applied
         self._arms: dict[tuple[bytes, bytes, bytes], _Arm] = {}
         self._cells: dict[tuple[bytes, bytes, bytes], Cell] = {}
-        self._met: dict[tuple[ExperimentName, str], set[int]] = {}
+        self._met: dict[tuple[ExperimentName, str, int], set[int]] = {}
         self.lines = 0
         self.malformed = 0
         self.lost = 0
@@ -184,18 +184,18 @@ class Aggregate:
             raise ValueError(stage)
         self._cells[key] = cell
         arm = self._arms[key] = _Arm(
-            units=self._units(name, UNITS),
-            errors=self._units(name, ERROR_RATE),
+            units=self._units(cell, UNITS),
+            errors=self._units(cell, ERROR_RATE),
             slow=tuple(
-                (mark.above_ms, mark.counter, self._units(name, mark.counter))
+                (mark.above_ms, mark.counter, self._units(cell, mark.counter))
                 for mark in self._marks.get(name, ())
             ),
         )
         return arm
 
-    def _units(self, experiment: ExperimentName, counter: str) -> _Units:
-        met = self._met.setdefault((experiment, counter), set())
-        return _Units(self._applied.bits(experiment, counter), met)
+    def _units(self, cell: Cell, counter: str) -> _Units:
+        met = self._met.setdefault((cell.experiment, counter, cell.stage), set())
+        return _Units(self._applied.bits(cell.experiment, counter, cell.stage), met)
 
     def _skip(self, line: bytes) -> None:
         # Zero bytes are a hole in the log: not a line that went wrong, but lines that are gone.

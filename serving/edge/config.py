@@ -152,6 +152,8 @@ def _answers(settings: Settings) -> dict[str, str]:
     answers = {name: f"http-request {problem.answer()}" for name, problem in known.items()}
     answers["answer_unknown_version"] = f"http-response {known['unknown_version'].answer()}"
     answers["answer_no_host"] = f"http-response {known['no_host'].answer()}"
+    for name in ("body_too_large", "chunked_body_too_large"):
+        answers[f"{name}_document"] = f"'{known[name].document()}'"
     answers["http_errors"] = "\n".join(
         f"    http-error status {status} content-type application/problem+json"
         f" string '{problem.document()}'"

@@ -14,7 +14,7 @@ from registry.errors import InvalidName
 from registry.refs import ModelName, Version, model_name
 from serving.routes import NONE, Route, Trial, map_value, parse_unit
 
-FIELDS = 10
+FIELDS = 11
 
 
 class UnreadableMapLine(ValueError):
@@ -69,12 +69,13 @@ def parse_value(model: ModelName, value: str, at: datetime) -> Route:
 
 
 def _trial(fields: list[str]) -> Trial:
-    experiment, stage, challenger, cut, deadline_ms, unit, salt = fields
+    experiment, stage, challenger, floor, cut, deadline_ms, unit, salt = fields
     return Trial(
         experiment=experiment_name(experiment),
         stage=int(stage),
         challenger=Version(int(challenger)),
         cut=BasisPoints(int(cut)),
+        floor=BasisPoints(int(floor)),
         unit=parse_unit(unit),
         salt=salt,
         deadline=timedelta(milliseconds=int(deadline_ms)),

@@ -4,17 +4,19 @@
 -- test drives both with the same input and finds no difference.
 --
 -- Loaded once per thread (lua-load-per-thread), so threads never wait for each other and the
--- tables below need no lock. Arguments: the signing key's file and the routes' map file.
+-- tables below need no lock. Arguments: the signing key's file, the routes' map file, and the
+-- problem documents of bodies that are too large, with and without a declared length.
 
-local key_file, map_file = ...
+local key_file, map_file, body_too_large, chunked_body_too_large = ...
 
 local BUCKETS = 10000
 local SLOTS = 1 << 22
 local MAX_UNIT_BYTES = 256
+local DRAINED_BYTES = 256 * 1024 * 1024
 local NONE = '-'
 
--- Ten fields between `|`, see serving.routes.map_value. The salt comes last and may be anything.
-local ROUTE = '^(%d+)|(%d+)|([%d-]+)|([^|]+)|([%d-]+)|([%d-]+)|([%d-]+)|([%d-]+)|([^|]+)|(.*)$'
+-- Eleven fields between `|`, see serving.routes.map_value. The salt comes last and may be anything.
+local ROUTE = '^(%d+)|(%d+)|([%d-]+)|([^|]+)|([%d-]+)|([%d-]+)|([%d-]+)|([%d-]+)|([%d-]+)|([^|]+)|(.*)$'
 
 local function read_key()
     local file = assert(io.open(key_file, 'rb'))
@@ -27,13 +29,12 @@ end
 -- Read when HAProxy starts, and nowhere written down again: not in the configuration, which
 -- people read and copy, and not in the environment, which child processes inherit.
 local raw_key = read_key()
-local key -- in base64, as the hmac converter takes it; converters exist only within a request
 
-local function signed(txn, text)
-    local conv = txn.c
-    key = key or conv:base64(raw_key)
-    return conv:bytes(conv:hmac(text, 'sha256', key), 0, 16)
-end
+-- Hands the key to the configuration, in base64, as the hmac converter takes it. Variables and
+-- converters exist only while there is a request, so the first one does this.
+core.register_action('key', {'http-req'}, function(txn)
+    txn:set_var('proc.key', txn.c:base64(raw_key))
+end)
 
 -- Everything about one side of a route that is the same for each of its requests.
 local function side(model, version, fallback, experiment, stage, variant, mark)
@@ -48,8 +49,8 @@ local function side(model, version, fallback, experiment, stage, variant, mark)
 end
 
 local function parse(model, value)
-    local epoch, champion, previous, experiment, stage, challenger, cut, deadline, unit, salt =
-        value:match(ROUTE)
+    local epoch, champion, previous, experiment, stage, challenger, floor, cut, deadline, unit,
+        salt = value:match(ROUTE)
     if epoch == nil then
         return nil
     end
@@ -62,12 +63,15 @@ local function parse(model, value)
     end
     route.experiment = experiment
     route.stage = stage
+    route.floor = tonumber(floor)
     route.cut = tonumber(cut)
     route.deadline = tonumber(deadline)
     route.header = unit:match('^header:(.+)$')
     route.prefix = salt .. '/'
     route.champion = side(model, champion, behind, experiment, stage, 'champion', 'c')
     route.challenger = side(model, challenger, champion, experiment, stage, 'challenger', 't')
+    -- Served like any challenger's; only who counts sees the difference.
+    route.veteran = side(model, challenger, champion, experiment, stage, 'veteran', 'v')
     return route
 end
 
@@ -84,27 +88,15 @@ local function lookup(model, value)
     return route
 end
 
--- 128 bits in hex. HAProxy's uuid is unique but its generator is not made to withstand guessing,
--- and the nonce decides the variant where each request is a unit: hence keyed.
-local function nonce(txn)
-    local conv = txn.c
-    return conv:lower(conv:hex(signed(txn, txn.f:uuid())))
-end
-
-local function prediction_id(txn, token, slot, unique)
-    local payload = token .. slot .. '.' .. os.time() .. '.' .. unique
-    return payload .. '.' .. txn.c:ub64enc(signed(txn, payload))
-end
-
 -- Returns the side that the unit belongs to and its slot, or nil and why the request is refused.
-local function assign(txn, route, unique)
+local function assign(txn, route)
     if route.experiment == nil then
         return route.champion, NONE
     end
     local unit = route.header and txn.f:req_fhdr(route.header, -1)
     local slot = NONE
     if unit == nil then
-        unit = unique
+        unit = txn:get_var('txn.nonce')
     elseif unit == '' then
         return nil, 'unit_empty'
     elseif #unit > MAX_UNIT_BYTES then
@@ -112,10 +104,13 @@ local function assign(txn, route, unique)
     else
         slot = txn.c:xxh32(route.prefix .. unit, 1) % SLOTS
     end
-    if txn.c:xxh32(route.prefix .. unit, 0) % BUCKETS < route.cut then
+    local bucket = txn.c:xxh32(route.prefix .. unit, 0) % BUCKETS
+    if bucket >= route.cut then
+        return route.champion, slot
+    elseif bucket >= route.floor then
         return route.challenger, slot
     end
-    return route.champion, slot
+    return route.veteran, slot
 end
 
 -- In: txn.model, and txn.route, the model's value in the map. Out: the variables that
@@ -126,8 +121,7 @@ core.register_action('assign', {'http-req'}, function(txn)
         txn:set_var('txn.refused', 'route_unreadable')
         return
     end
-    local unique = nonce(txn)
-    local chosen, slot = assign(txn, route, unique)
+    local chosen, slot = assign(txn, route)
     if chosen == nil then
         txn:set_var('txn.refused', slot)
         return
@@ -137,23 +131,17 @@ core.register_action('assign', {'http-req'}, function(txn)
     txn:set_var('txn.path', chosen.path)
     txn:set_var('txn.fallback', chosen.fallback)
     txn:set_var('txn.fallback_version', chosen.fallback_version)
-    txn:set_var('txn.prediction', prediction_id(txn, chosen.token, slot, unique))
+    txn:set_var('txn.token', chosen.token)
+    txn:set_var('txn.slot', slot)
     if chosen.variant ~= nil then
         txn:set_var('txn.experiment', route.experiment)
         txn:set_var('txn.stage', route.stage)
         txn:set_var('txn.variant', chosen.variant)
-        txn:set_var('txn.slot', slot)
-        if chosen == route.challenger then
+        txn:set_var('txn.meets', chosen == route.champion and 'champion' or 'challenger')
+        if chosen ~= route.champion then
             txn:set_var('txn.deadline', route.deadline)
         end
     end
-end)
-
--- A pinned version is nobody's variant: it only gets a prediction id of its own.
-core.register_action('pin', {'http-req'}, function(txn)
-    local token = table.concat(
-        {txn:get_var('txn.model'), txn:get_var('txn.version'), NONE, NONE, NONE, ''}, '.')
-    txn:set_var('txn.prediction', prediction_id(txn, token, NONE, nonce(txn)))
 end)
 
 -- Ready means that at least one model has a route. HAProxy cannot count a map, and the map's file
@@ -166,3 +154,23 @@ core.register_action('ready', {'http-req'}, function(txn)
     end
     txn:set_var('txn.ready', line ~= nil and line ~= '')
 end)
+
+-- Most clients send all of a body before they read an answer, and would see a broken connection
+-- instead of one that came early: so what is refused is read to its end first, within reason.
+local function refuse_body(name, document)
+    core.register_service(name, 'http', function(applet)
+        local drained = 0
+        repeat
+            local piece = applet:receive(65536)
+            drained = drained + #piece
+        until piece == '' or drained > DRAINED_BYTES
+        applet:set_status(413)
+        applet:add_header('content-type', 'application/problem+json')
+        applet:add_header('content-length', #document)
+        applet:start_response()
+        applet:send(document)
+    end)
+end
+
+refuse_body('body_too_large', body_too_large)
+refuse_body('chunked_body_too_large', chunked_body_too_large)

@@ -228,7 +228,10 @@ def _cast(name: str, array: Array, datatype: str) -> Array:
     if array.dtype.kind == "O" or not np.can_cast(array.dtype, dtype, "same_kind"):
         raise InvalidOutput(f"output {name!r} is {array.dtype}, the signature says {datatype}")
     with np.errstate(over="ignore"):
-        return array.astype(dtype)
+        cast = array.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(cast, array):
+        raise InvalidOutput(f"output {name!r} has a value that is too large for {datatype}")
+    return cast
 
 
 def _text(name: str, element: object) -> str:

@@ -170,7 +170,7 @@ def _missing(needed: Mapping[str, float], free: Mapping[str, float]) -> str:
         for name, amount in needed.items()
         if free.get(name, 0) < amount
     ]
-    return f"waiting for resources: {'; '.join(short) or 'each replica needs ' + str(needed)}"
+    return f"waiting for resources: {'; '.join(short)}" if short else "starting"
 
 
 async def reconcile(

@@ -180,9 +180,10 @@ class ServeClient:
                 f"Ray's dashboard does not answer: {error or type(error).__name__}"
             ) from error
         if response.status_code != 200:
+            # A traceback, mostly: what happened is in its last line.
+            said = response.text.strip().rpartition("\n")[2][:500]
             raise HostsUnavailable(
-                f"Ray's dashboard answered {response.status_code} to {method}: "
-                f"{response.text[:500].strip()}"
+                f"Ray's dashboard answered {response.status_code} to {method}: {said}"
             )
         return response
 

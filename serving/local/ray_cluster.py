@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -24,8 +25,8 @@ import psutil
 import serving
 from serving.errors import HostsUnavailable
 
-_LONGEST_FOLDER = 40
-"""Ray puts unix sockets some 65 characters below its folder; the kernel allows 107 in all."""
+_LONGEST_FOLDER = 31
+"""HAProxy allows 97 characters for its socket, and Ray puts a node's 56 in the middle of them."""
 
 _STATE_FILE = "ray.json"
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024
@@ -98,18 +99,10 @@ async def start(cluster: RayCluster, *, patience: float = 90.0) -> None:
         return
     cluster.directory.mkdir(parents=True, exist_ok=True)
     folder = _folder(cluster.directory)
-    with cluster.log.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *_command(cluster, folder),
-            env={**os.environ, **_environment(cluster, folder)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    process = psutil.Process(_spawn(cluster, folder))
     state = _Running(
         session=process.pid,
-        leader_created=psutil.Process(process.pid).create_time(),
+        leader_created=process.create_time(),
         booted=psutil.boot_time(),
         folder=str(folder),
     )
@@ -125,6 +118,12 @@ async def running(directory: Path) -> bool:
     """Tell whether the cluster of this folder has a living `ray start`."""
     state = _read(directory)
     return state is not None and any(p.pid == state.session for p in state.members())
+
+
+def members(directory: Path) -> list[psutil.Process]:
+    """Return every living process of the cluster of this folder."""
+    state = _read(directory)
+    return state.members() if state else []
 
 
 async def stop(directory: Path, *, patience: float = 8.0) -> None:
@@ -159,6 +158,27 @@ def token_file(directory: Path) -> Path:
     return path
 
 
+def _spawn(cluster: RayCluster, folder: Path) -> int:
+    """Start `ray start` in a session of its own and return its number.
+
+    It is to outlive this call, this event loop and maybe this process, which objects of
+    `subprocess` and `asyncio` resent.
+    """
+    command = _command(cluster, folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    return os.posix_spawn(
+        command[0],
+        command,
+        _environment(cluster, folder),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(cluster.log), flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
 def _command(cluster: RayCluster, folder: Path) -> list[str]:
     agent, agent_grpc, runtime_env, metrics = _free_ports(4)
     options: dict[str, object] = {
@@ -185,12 +205,15 @@ def _command(cluster: RayCluster, folder: Path) -> list[str]:
 
 
 def _environment(cluster: RayCluster, folder: Path) -> dict[str, str]:
-    """Return the settings that Ray and Serve take from the environment only."""
+    """Return our environment, with the settings that Ray and Serve take from nowhere else."""
     stats, metrics = _free_ports(2)
-    haproxy = folder / "haproxy"
+    # Another cluster's replicas must not come by the ports that our HAProxy still knows.
+    first_replica_port = 20_000 + 200 * random.randrange(60)
+    haproxy = folder / "h"
     source = str(Path(serving.__file__).parents[1])
     path = os.environ.get("PYTHONPATH")
-    return {
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return inherited | {
         "PYTHONPATH": f"{source}{os.pathsep}{path}" if path else source,
         # Some of Ray's ports listen on every interface, and whoever reaches one may run code.
         "RAY_AUTH_MODE": "token",
@@ -204,16 +227,18 @@ def _environment(cluster: RayCluster, folder: Path) -> dict[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "a.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "m.sock"),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         # Per-request metric lines would cost CPU, and a log target that we do not listen on.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        "RAY_SERVE_HAPROXY_LOG_TARGET": str(haproxy / "log.sock"),
+        "RAY_SERVE_HAPROXY_LOG_TARGET": str(haproxy / "l.sock"),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first_replica_port),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first_replica_port + 199),
         # How long a removed version stays reachable for requests under way.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
         # When Serve begins to say that a replica waits for resources.
@@ -225,14 +250,12 @@ def _environment(cluster: RayCluster, folder: Path) -> dict[str, str]:
     }
 
 
-async def _answering(
-    cluster: RayCluster, process: asyncio.subprocess.Process, patience: float
-) -> None:
+async def _answering(cluster: RayCluster, process: psutil.Process, patience: float) -> None:
     headers = {"Authorization": f"Bearer {token_file(cluster.directory).read_text()}"}
     async with httpx2.AsyncClient(headers=headers, timeout=5.0) as client:
         try:
             async with asyncio.timeout(patience):
-                while process.returncode is None:
+                while process.status() != psutil.STATUS_ZOMBIE:
                     with suppress(httpx2.HTTPError):
                         url = f"{cluster.dashboard_url}/api/serve/applications/"
                         if (await client.get(url)).status_code == 200:
@@ -242,7 +265,7 @@ async def _answering(
             raise HostsUnavailable(
                 f"Ray did not answer within {patience:.0f} s; see {cluster.log}"
             ) from None
-    raise HostsUnavailable(f"`ray start` ended with status {process.returncode}; see {cluster.log}")
+    raise HostsUnavailable(f"`ray start` ended with status {process.wait()}; see {cluster.log}")
 
 
 async def _gone(processes: list[psutil.Process], patience: float) -> None:
@@ -270,7 +293,7 @@ def _folder(directory: Path) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise HostsUnavailable(f"{folder} belongs to somebody else")
-    (folder / "haproxy").mkdir(exist_ok=True)
+    (folder / "h").mkdir(exist_ok=True)
     return folder
 
 

@@ -132,6 +132,7 @@ class Edge:
         self.store = FusedStore(self.fuse)
         self.haproxy = FakeHaproxy(folder, self.fuse)
         self.losses = 0
+        self.now = NOW
 
     async def agent(self) -> Agent:
         """Start a new agent process."""
@@ -141,7 +142,7 @@ class Edge:
             store=self.store,
             runtime=self.haproxy,
             lease=timedelta(seconds=3),
-            now=lambda: NOW,
+            now=lambda: self.now,
             on_loss=self.lost,
         )
         await agent.start()
@@ -210,6 +211,19 @@ async def test_a_route_is_obeyed_and_acknowledged(edge) -> None:
     assert (report.epochs, report.applied_at) == ({DIGITS: 5}, {DIGITS: NOW})
     assert report.routes == {DIGITS: ROUTE}
     assert report.haproxy_up
+
+
+async def test_the_moment_of_obedience_is_the_first_one(edge) -> None:
+    agent = await edge.agent()
+    edge.haproxy.start()
+    await edge.publish(ROUTE)
+    await agent.sync()
+    edge.now += timedelta(seconds=5)
+    await agent.mend()
+    assert agent.report().applied_at == {DIGITS: NOW}
+    await edge.publish(ON_TRIAL)
+    await agent.sync()
+    assert agent.report().applied_at == {DIGITS: edge.now}
 
 
 async def test_an_edge_never_goes_back(edge) -> None:

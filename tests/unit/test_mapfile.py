@@ -70,11 +70,11 @@ def test_a_file_has_one_line_per_route_whatever_their_order(known: list[Route]) 
         "",
         "digits",
         "digits 1|2|3",
-        "digits 1|2|-|-|-|-|-|-|-|-|-",
-        "digits x|2|-|-|-|-|-|-|-|-",
-        "digits 1|2|-|e|0|3|500|2000|cookie:x|e",
-        "digits 1|2|-|E!|0|3|500|2000|request|e",
-        "Digits 1|2|-|-|-|-|-|-|-|-",
+        "digits 1|2|-|-|-|-|-|-|-|-|-|-",
+        "digits x|2|-|-|-|-|-|-|-|-|-",
+        "digits 1|2|-|e|0|3|0|500|2000|cookie:x|e",
+        "digits 1|2|-|E!|0|3|0|500|2000|request|e",
+        "Digits 1|2|-|-|-|-|-|-|-|-|-",
     ],
 )
 def test_a_line_that_was_not_written_by_us_is_refused(line: str) -> None:

@@ -1,0 +1,41 @@
+"""Commands for the whole system on this machine."""
+
+import typer
+
+from serving.cli.session import Json
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(doctor)
+    app.command()(demo)
+
+
+def up(as_json: Json = False) -> None:
+    """Start the whole system on this machine: Redis, Ray, edge and control."""
+    from serving.local import commands
+
+    raise typer.Exit(commands.up(as_json=as_json))
+
+
+def down(as_json: Json = False) -> None:
+    """Stop what `up` has started, and only that."""
+    from serving.local import commands
+
+    raise typer.Exit(commands.down(as_json=as_json))
+
+
+def doctor(as_json: Json = False) -> None:
+    """Look at every part of the system on this machine, and say what is wrong with it."""
+    from serving.local import commands
+
+    raise typer.Exit(commands.doctor(as_json=as_json))
+
+
+def demo(as_json: Json = False) -> None:
+    """Tell the whole story on real components: four versions, three experiments, going back."""
+    from serving import demo as story
+
+    raise typer.Exit(story.main(as_json=as_json))

@@ -1,0 +1,203 @@
+"""Answers of control, drawn for people. Everything that others wrote is shown as it stands."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Answer = dict[str, Any]
+
+STATE_STYLES = {
+    "hot": "green",
+    "warm": "yellow",
+    "failed": "bold red",
+    "ramping": "cyan",
+    "paused": "yellow",
+    "halted": "bold red",
+    "promoted": "green",
+    "rolled_back": "red",
+}
+
+
+def plain(columns: Iterable[str], *, title: str | None = None, whole: str | None = None) -> Table:
+    """Return a table without rules, whose cells wrap where the terminal is narrow.
+
+    Args:
+        whole: The column that never wraps.
+    """
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        drawn.add_column(column, header_style="dim", overflow="fold", no_wrap=column == whole)
+    return drawn
+
+
+def row(table: Table, *cells: object) -> None:
+    """Add cells as they stand, without reading any markup in them."""
+    table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
+
+
+def state(word: str) -> Text:
+    """Return a state in its colour, loud where it matters."""
+    shown = word.replace("_", " ")
+    loud = word in ("hot", "warm", "failed", "halted")
+    return Text(shown.upper() if loud else shown, style=STATE_STYLES.get(word, ""))
+
+
+def when(text: str) -> str:
+    """Write a moment for people.
+
+    Examples:
+        >>> when("2026-01-02T12:00:12.345Z")
+        '2026-01-02 12:00:12 UTC'
+    """
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def host(ref: str, found: Answer) -> RenderableType:
+    """Say how far a version is."""
+    return Text(host_words(ref, found))
+
+
+def host_words(ref: str, found: Answer) -> str:
+    """Say how far a version is, and what it waits for."""
+    why = f": {found['reason']}" if found["reason"] else ""
+    ready = f"{found['ready_replicas']} of {found['replicas']} replicas are ready"
+    return f"{ref} is {found['state'].upper()}, {ready}{why}"
+
+
+def promoted(found: Answer) -> RenderableType:
+    """Say what a promotion has changed."""
+    if not found["changed"]:
+        return Text(f"{found['model']} stands for version {found['version']} already.")
+    before = f"version {found['previous']}" if found["previous"] else "nothing"
+    return _moved(f"{found['model']}: {before} -> version {found['version']}", found)
+
+
+def rolled_back(found: Answer) -> RenderableType:
+    """Say what a rollback has changed, where, and how long that took."""
+    moved = f"{found['model']}: version {found['from_version']} -> version {found['to_version']}"
+    return _moved(moved, found)
+
+
+def _moved(moved: str, found: Answer) -> RenderableType:
+    edges = ", ".join(found["edges"]) or "no edge: none is alive"
+    lines = [Text(f"{moved} in {found['milliseconds']:.1f} ms, obeyed by {edges}")]
+    if found.get("break_glass"):
+        lines.append(Text("Told to this machine's edge alone; control takes it over when it can."))
+    if found["silent"]:
+        silent = (
+            f"No word in time from {', '.join(found['silent'])}, which may serve the old route."
+        )
+        lines.append(Text(silent, style="bold red"))
+    return Group(*lines)
+
+
+def system(found: Answer) -> RenderableType:
+    """Draw every model, version, edge and trouble."""
+    parts: list[RenderableType] = [_model(each) for each in found["models"]]
+    if not parts:
+        parts.append(Text("No version is deployed. Begin with `tiltyard deploy MODEL VERSION`."))
+    parts.append(_edges(found["edges"]))
+    if not found["leads"]:
+        parts.append(Text("This control does not lead: another decides, or the store is away."))
+    for part, trouble in sorted(found["troubles"].items()):
+        parts.append(Text(f"{part}: {trouble}", style="bold red"))
+    return Group(*_spaced(parts))
+
+
+def _model(found: Answer) -> RenderableType:
+    head = Text(found["model"], style="bold")
+    if found["epoch"] is None:
+        head.append("  serves no traffic yet", style="yellow")
+    else:
+        head.append(f"  epoch {found['epoch']}", style="dim")
+    if found["experiment"]:
+        head.append(f"  in the experiment {found['experiment']}", style="cyan")
+    table = plain(("version", "role", "state", "replicas", "CPUs", "GPUs", "reason"))
+    for each in found["hosts"]:
+        replicas = f"{each['ready_replicas']} of {each['replicas']}"
+        resources = (f"{each['cpus']:g}", f"{each['gpus']:g}")
+        shown = state(each["state"])
+        row(table, each["version"], each["role"], shown, replicas, *resources, each["reason"])
+    return Group(head, table)
+
+
+def _edges(found: Sequence[Answer]) -> RenderableType:
+    if not found:
+        return Text("No edge is alive.", style="bold red")
+    table = plain(("edge", "heard of", "HAProxy", "epochs", "requests", "to count", "lost"))
+    for each in found:
+        up = Text("runs") if each["haproxy_up"] else Text("DOWN", style="bold red")
+        epochs = ", ".join(f"{model} {epoch}" for model, epoch in sorted(each["epochs"].items()))
+        backlog, lost = f"{each['backlog_bytes']:,} B", f"{each['lost_bytes']:,} B"
+        shown_lost = Text(lost, style="bold red" if each["lost_bytes"] else "")
+        heard = when(each["heard_at"])
+        requests = f"{each['requests_seen']:,}"
+        row(table, each["edge"], heard, up, epochs or "-", requests, backlog, shown_lost)
+    by_hand = [
+        Text(f"{each['edge']}: {model} was rolled back at the edge itself", style="yellow")
+        for each in found
+        for model in each["break_glass"]
+    ]
+    return Group(table, *by_hand)
+
+
+def history(found: Answer) -> RenderableType:
+    """Draw a model's champions and its receipts."""
+    champions = plain(("epoch", "at", "champion", "by", "why"), title="Champions")
+    for each in found["champions"]:
+        before = each["before"] or "-"
+        moved = f"{before} -> {each['after']}"
+        row(champions, each["epoch"], when(each["at"]), moved, each["by"], each["why"])
+    receipts = plain(("receipt", "at", "act", "experiment", "by", "why"), title="Receipts")
+    for each in found["receipts"]:
+        act, experiment = each["act"].replace("_", " "), each["experiment"] or "-"
+        why = " ".join(each["reasons"])
+        row(receipts, each["id"][:12], when(each["at"]), act, experiment, each["by"], why)
+    return Group(*_spaced([champions, receipts]))
+
+
+def experiments(found: Sequence[Answer]) -> RenderableType:
+    """Draw a line an experiment."""
+    if not found:
+        return Text("There is no experiment. Begin with `tiltyard experiment start FILE`.")
+    table = plain(("name", "model", "challenger", "champion", "state", "share", "started"))
+    for each in found:
+        versions = (each["challenger"], each["champion"])
+        share = f"{100 * each['share']:g} %"
+        shown = state(each["state"])
+        row(table, each["name"], each["model"], *versions, shown, share, when(each["started_at"]))
+    return table
+
+
+def replayed(found: Answer) -> RenderableType:
+    """Say that a receipt recomputes to its own decision."""
+    receipt = found["receipt"]
+    act = receipt["act"].replace("_", " ")
+    lines = [Text(f"Receipt {receipt['id'][:12]} comes out the same: {act}, by {receipt['by']}")]
+    lines += [Text(f"  {reason}") for reason in receipt["reasons"]]
+    return Group(*lines)
+
+
+def outcomes(found: Answer) -> RenderableType:
+    """Say what became of outcomes; each that was refused with its reason."""
+    words: dict[str, int] = {}
+    lines = []
+    for place, each in enumerate(found["results"]):
+        word = each["status"].replace("_", " ")
+        words[word] = words.get(word, 0) + 1
+        if "code" in each:
+            said = f"outcomes[{place}]: {each['detail']} ({each['code']})"
+            lines.append(Text(said, style="red"))
+    summary = ", ".join(f"{count:,} {word}" for word, count in words.items())
+    return Group(*lines, Text(summary or "nothing was sent"))
+
+
+def _spaced(parts: Sequence[RenderableType]) -> list[RenderableType]:
+    spaced: list[RenderableType] = []
+    for part in parts:
+        spaced += [part, Text()]
+    return spaced[:-1]

@@ -1,0 +1,218 @@
+"""The story in six acts. Every act ends with what it promised, or as a `BrokenPromise`."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+from importlib.resources import files
+from time import monotonic
+from typing import TypeVar
+
+from registry.refs import Version
+from serving.client import Answer, ControlClient
+from serving.demo.models import BETTER, FIRST, FRAGILE, MISLABELLED, MODEL, TRAITS
+from serving.demo.narrator import Narrator
+from serving.demo.promises import BrokenPromise, Seen, for_a_guardrail, for_the_goal
+from serving.demo.scoreboard import Scoreboard
+from serving.demo.traffic import Traffic
+from serving.errors import ControlUnavailable, Refused
+
+T = TypeVar("T")
+
+BY = "demo"
+
+POLL = 0.25
+
+LOOKED_AT = 2.0
+"""Seconds of traffic that are looked at after the last rollback."""
+
+
+class Story:
+    """Tells it with a system that runs, in which four versions are registered.
+
+    Attributes:
+        chapter: Where the story is.
+        seen: What has come true so far.
+    """
+
+    def __init__(
+        self, control: ControlClient, traffic: Traffic, narrator: Narrator, scoreboard: Scoreboard
+    ) -> None:
+        self._control = control
+        self._traffic = traffic
+        self._narrator = narrator
+        self._scoreboard = scoreboard
+        self.chapter = ""
+        self.seen = Seen()
+
+    async def first_champion(self) -> None:
+        """Deploy version 1 and make it the champion: from here on users can be served."""
+        self._open(f"Act 1: version {FIRST} goes live, {TRAITS[FIRST]}.")
+        await self._deploy(FIRST)
+        await self._hot(FIRST)
+        await self._control.promote(MODEL, FIRST, by=BY, why="the first version there is")
+        self._narrator.done(f"Version {FIRST} is the champion. Users come, and do not stop.")
+
+    async def promotion(self) -> None:
+        """Have an experiment find out that version 2 is better."""
+        self._open(f"Act 2: version {BETTER} is tried on live traffic, {TRAITS[BETTER]}.")
+        await self._deploy(BETTER)
+        await self._hot(BETTER)
+        over, receipt = await self._experiment(BETTER)
+        if over["state"] != "promoted" or receipt["act"]["kind"] != "promote":
+            raise BrokenPromise(f"Version {BETTER} was not promoted: it is {over['state']}.")
+        stages = receipt["evidence"]["stages"]
+        self.seen.promoted = over["challenger"]
+        self.seen.promote_seconds = _seconds(over)
+        self.seen.promote_units = sum(
+            stage[variant]["units"] for stage in stages for variant in ("champion", "challenger")
+        )
+        self._narrator.done(
+            f"Version {BETTER} is the champion, after {self.seen.promote_seconds:.1f} s and "
+            f"{self.seen.promote_units:,} users. Version {FIRST} stays loaded, to go back to."
+        )
+
+    async def harm(self) -> None:
+        """Have an experiment find out that version 3 is worse, by its outcomes."""
+        self._open(f"Act 3: version {MISLABELLED} is tried, {TRAITS[MISLABELLED]}.")
+        await self._deploy(MISLABELLED)
+        await self._hot(MISLABELLED)
+        # Under way while version 3 is on trial: who deploys does not hold up who decides.
+        await self._deploy(FRAGILE)
+        over, receipt = await self._experiment(MISLABELLED)
+        self._require_rolled_back(over, receipt, for_the_goal, "the goal metric")
+        self.seen.harm_rollback, self.seen.harm_seconds = over["challenger"], _seconds(over)
+        self._narrator.done(
+            f"Version {MISLABELLED} was rolled back for its outcomes after "
+            f"{self.seen.harm_seconds:.1f} s."
+        )
+
+    async def fault(self) -> None:
+        """Have an experiment find out that version 4 fails, while its users notice nothing."""
+        self._open(f"Act 4: version {FRAGILE} is tried, {TRAITS[FRAGILE]}.")
+        await self._hot(FRAGILE)
+        rescued = self._traffic.rescued
+        over, receipt = await self._experiment(FRAGILE)
+        self._require_rolled_back(over, receipt, for_a_guardrail, "a guardrail")
+        self.seen.fault_rollback, self.seen.fault_seconds = over["challenger"], _seconds(over)
+        self._narrator.done(
+            f"Version {FRAGILE} was rolled back by a guardrail after "
+            f"{self.seen.fault_seconds:.1f} s. It failed {self._traffic.rescued - rescued} "
+            "requests; the champion answered every one of them."
+        )
+
+    async def by_hand(self) -> None:
+        """Go back from version 2 to version 1 because a person says so."""
+        self._open(f"Act 5: somebody wants version {FIRST} back.")
+        found = await self._control.rollback(MODEL, by=BY, why="to show how fast it is")
+        obeyed_from = monotonic()
+        if found["silent"] or not found["edges"]:
+            raise BrokenPromise(f"Edges did not obey the rollback: {found['silent']}")
+        self.seen.manual_rollback = {"from": found["from_version"], "to": found["to_version"]}
+        self.seen.rollback_ms = round(found["milliseconds"], 2)
+        self._narrator.quote(
+            [
+                f"from {found['from_version']} to {found['to_version']}, obeyed by "
+                f"{', '.join(found['edges'])} after {found['milliseconds']:.1f} ms"
+            ]
+        )
+        await asyncio.sleep(LOOKED_AT)
+        answered = self._traffic.since(obeyed_from)
+        if set(answered) != {FIRST}:
+            raise BrokenPromise(f"After the rollback, versions answered: {dict(answered)}")
+        self._narrator.done(
+            f"All of the next {answered[FIRST]} requests were answered by version {FIRST}."
+        )
+
+    async def receipts(self) -> None:
+        """Make every decision again, from its receipt alone."""
+        self._open("Act 6: every decision is made again, from its receipt alone.")
+        listed = (await self._control.history(MODEL))["receipts"]
+        expected: str | None = listed[0]["id"] if listed else None
+        for link in listed:
+            receipt = json.loads(await self._control.receipt(link["id"]))
+            if link["id"] != expected:
+                raise BrokenPromise(f"The chain of receipts leads to {expected}, not {link['id']}.")
+            expected = receipt["previous"]
+            try:
+                await self._control.replay(link["id"])
+            except Refused as error:
+                raise BrokenPromise(f"A receipt does not replay: {error.message}") from error
+            self._narrator.quote([f"{link['id'][:12]} {link['act']} by {link['by']}: same again"])
+        if expected is not None:
+            raise BrokenPromise(f"The chain of receipts breaks off at {expected}.")
+        self.seen.receipts = len(listed)
+        self._narrator.done(f"{len(listed)} receipts, each chained to the one before.")
+
+    def _open(self, title: str) -> None:
+        self.chapter = title
+        self._narrator.act(title)
+
+    async def _deploy(self, version: Version) -> None:
+        await self._control.deploy(MODEL, version, replicas=1)
+        self._scoreboard.begin(f"loading version {version}")
+
+    async def _hot(self, version: Version) -> None:
+        """Wait until a version has been loaded, and answers.
+
+        Raises:
+            BrokenPromise: it does not load.
+        """
+
+        async def loaded() -> Answer | None:
+            host = await self._control.host(MODEL, version)
+            if host["state"] == "failed":
+                raise BrokenPromise(f"Version {version} does not load: {host['reason']}")
+            return host if host["state"] == "hot" else None
+
+        await _until(loaded)
+        self._scoreboard.end(f"loading version {version}")
+        self._narrator.say(f"Version {version} is loaded, warmed up and probed.")
+
+    async def _experiment(self, challenger: Version) -> tuple[Answer, Answer]:
+        """Run an experiment to its end; return it, and the receipt that ended it."""
+        file = files(__package__).joinpath(f"{MODEL}-v{challenger}.yaml").read_bytes()
+        self._narrator.quote(file.decode().splitlines())
+        started = await self._control.start(file, by=BY)
+        name = self._scoreboard.experiment = started["name"]
+        self._narrator.say(f"Experiment {name} runs. Every second the evidence is looked at.")
+        told: tuple[str, ...] = ()
+
+        async def ended() -> Answer | None:
+            nonlocal told
+            found = await self._control.experiment(name)
+            if tuple(found["reasons"]) != told:
+                told = tuple(found["reasons"])
+                self._narrator.quote([f"{found['state']}: {reason}" for reason in told])
+            return found if found["ended_at"] else None
+
+        over = await _until(ended)
+        self._scoreboard.experiment = None
+        if over["receipt"] is None:
+            raise BrokenPromise(f"Experiment {name} is {over['state']} without a receipt.")
+        return over, json.loads(await self._control.receipt(over["receipt"]))
+
+    def _require_rolled_back(
+        self, over: Answer, receipt: Answer, right: Callable[[list[str]], bool], why: str
+    ) -> None:
+        version, act = over["challenger"], receipt["act"]
+        if over["state"] != "rolled_back" or act["kind"] != "roll_back":
+            raise BrokenPromise(f"Version {version} was not rolled back: it is {over['state']}.")
+        if not right(act["culprits"]):
+            culprits = ", ".join(act["culprits"])
+            raise BrokenPromise(f"Version {version} was rolled back for {culprits}, not for {why}.")
+
+
+async def _until(look: Callable[[], Awaitable[T | None]]) -> T:
+    """Look until there is something; a control that does not answer is asked again."""
+    while True:
+        with suppress(ControlUnavailable):
+            if (found := await look()) is not None:
+                return found
+        await asyncio.sleep(POLL)
+
+
+def _seconds(experiment: Answer) -> float:
+    began, ended = (datetime.fromisoformat(experiment[at]) for at in ("started_at", "ended_at"))
+    return round((ended - began).total_seconds(), 2)

@@ -1,0 +1,522 @@
+"""A whole Tiltyard in one process, on its memory adapters: no socket, no sleep, no chance.
+
+Everything that decides or acts is the product's own: control, its API, and the edges' agents. In
+memory are the store, the registry, Ray Serve and HAProxy's map; time passes when a test says so.
+Ray loads a version between two ticks, unless a test says that it is broken. Edges obey a route as
+soon as it is written, unless a test makes them deaf or kills them. `World.crash_after` ends control
+in the middle of anything.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from experiments.errors import StoreUnavailable
+from experiments.evidence import LOST
+from experiments.experiment import Experiment
+from experiments.model import WHOLE, ExperimentName, Variant
+from experiments.prediction import Prediction, mint
+from experiments.spec import read_declaration
+from experiments.store import Batch, Cell, Fence, Kind, OutcomeRecord
+from experiments.store.memory import MemoryStore
+from registry import Aliases, ChampionChange
+from registry.memory import MemoryCatalog
+from registry.refs import ModelName, Version, VersionRef
+from serving.api import create
+from serving.app import Control
+from serving.bookkeeping import Bookkeeping
+from serving.commands import Commands, Resources
+from serving.controller import Controller, Ticked
+from serving.edge.agent import Agent
+from serving.edge.routebook import RouteBook
+from serving.errors import EdgeStopped, HostsUnavailable
+from serving.hosts import HostSpec, HostState, statuses
+from serving.hosts.reconciler import reconcile
+from serving.hosts.serve import Application, application_name
+from serving.intake import Intake
+from serving.records import Records
+from serving.rollback import Rollback
+from serving.routes import Route
+from serving.settings import Settings
+from serving.switch import Switch
+
+BEGINNING = datetime(2026, 1, 2, 12, tzinfo=UTC)
+DIGITS = ModelName("digits")
+KEY = bytes(range(32))
+
+FILE = """
+name: digits-v2
+model: digits
+challenger: 2
+unit: header:x-unit-id
+share: [5%, 50%]
+goal: {metric: correct, kind: binary, direction: increase, min_effect: 1%}
+guardrails:
+  - {metric: error_rate, max_ratio: 2.0}
+  - {metric: latency_ms, above: 250, max_ratio: 1.5}
+limits: {min_units: 200, min_runtime: 10s, max_runtime: 7d}
+"""
+"""An experiment file that fits `World.standing`."""
+
+
+class Crashed(BaseException):
+    """Control died here, as by `kill -9`: nothing catches it, nothing is tidied up."""
+
+
+@dataclass
+class Fuse:
+    """Counts everything that control changes, and kills it after the change that was asked for."""
+
+    steps: int = 0
+    ends_at: int | None = None
+
+    def burn(self) -> None:
+        self.steps += 1
+        if self.ends_at is not None and self.steps >= self.ends_at:
+            self.ends_at = None
+            raise Crashed
+
+
+@dataclass
+class HandClock:
+    """Time that passes when the test says so."""
+
+    now: datetime = BEGINNING
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class WatchedStore(MemoryStore):
+    """The memory store; whoever listens hears of a route at once, and each change is a step."""
+
+    def __init__(self, clock: HandClock, fuse: Fuse) -> None:
+        super().__init__(now=clock)
+        self.fuse = fuse
+        self.listeners: list[Callable[[str], Awaitable[None]]] = []
+
+    async def write(
+        self, kind: Kind, name: str, body: bytes, *, expected: int, fence: Fence | None = None
+    ) -> int:
+        revision = await super().write(kind, name, body, expected=expected, fence=fence)
+        if kind is Kind.ROUTE:
+            for listener in self.listeners:
+                await listener(name)
+        self.fuse.burn()
+        return revision
+
+    async def delete(self, kind: Kind, name: str) -> None:
+        await super().delete(kind, name)
+        self.fuse.burn()
+
+
+class WatchedCatalog(MemoryCatalog):
+    """The memory catalog; each change of names or history is a step."""
+
+    def __init__(self, clock: HandClock, fuse: Fuse) -> None:
+        super().__init__(now=clock)
+        self.fuse = fuse
+
+    async def set_aliases(self, model: ModelName, aliases: Aliases) -> None:
+        await super().set_aliases(model, aliases)
+        self.fuse.burn()
+
+    async def record(self, change: ChampionChange) -> None:
+        await super().record(change)
+        self.fuse.burn()
+
+
+class MemoryRuntime:
+    """HAProxy's map; `up` says whether HAProxy runs."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.map: dict[ModelName, str] = {}
+
+    async def set_route(self, model: ModelName, value: str) -> None:
+        self._require_up()
+        self.map[model] = value
+
+    async def routes(self) -> Mapping[ModelName, str]:
+        self._require_up()
+        return dict(self.map)
+
+    def _require_up(self) -> None:
+        if not self.up:
+            raise EdgeStopped("HAProxy does not run in this test")
+
+
+class MemoryServe:
+    """Ray Serve, for which loading takes no time.
+
+    Attributes:
+        broken: Versions that do not load, and what they raise.
+        unreachable: Versions that are loaded, but do not answer through the ingress.
+        up: Whether Ray can be reached.
+        deploys: How often it was told what to run.
+    """
+
+    def __init__(self, fuse: Fuse) -> None:
+        self.fuse = fuse
+        self.broken: dict[VersionRef, str] = {}
+        self.unreachable: set[VersionRef] = set()
+        self.up = True
+        self.deploys = 0
+        self.specs: dict[str, HostSpec] = {}
+
+    def config(self, spec: HostSpec) -> Mapping[str, Any]:
+        return {"version": str(spec.ref), "digest": spec.digest, "replicas": spec.replicas}
+
+    async def applications(self) -> Mapping[str, Application]:
+        self._require_up()
+        return {name: self._application(spec) for name, spec in self.specs.items()}
+
+    async def deploy(self, specs: Iterable[HostSpec]) -> None:
+        self._require_up()
+        self.deploys += 1
+        self.specs = {application_name(spec.ref): spec for spec in specs}
+        self.fuse.burn()
+
+    async def probe(self, ref: VersionRef) -> bool:
+        return self.up and ref not in self.unreachable
+
+    def _application(self, spec: HostSpec) -> Application:
+        why = self.broken.get(spec.ref)
+        if why is not None:
+            return Application("DEPLOY_FAILED", why, 0, 0, self.config(spec))
+        return Application("RUNNING", "", spec.replicas, 0, self.config(spec))
+
+    def _require_up(self) -> None:
+        if not self.up:
+            raise HostsUnavailable("there is no Ray in this test")
+
+
+@dataclass
+class Edge:
+    """An edge: the product's agent before a map in memory.
+
+    Args:
+        alive: False stops the heartbeat, so that the edge's lease runs out.
+        deaf: True leaves the heartbeat going, but hears of no route.
+    """
+
+    agent: Agent
+    runtime: MemoryRuntime
+    alive: bool = True
+    deaf: bool = False
+
+    def route(self, model: ModelName = DIGITS) -> Route:
+        """Return what the edge obeys."""
+        return self.agent.known.routes[model]
+
+    async def hear(self, model: str) -> None:
+        """Be told that a route was written."""
+        if self.alive and not self.deaf:
+            await self.agent.pull(model)
+            await self.agent.beat()
+
+    async def second(self) -> None:
+        """Do what an agent does every second; the store may be away."""
+        if not self.alive:
+            return
+        with suppress(StoreUnavailable):
+            await self.agent.mend()
+            if not self.deaf:
+                await self.agent.sync()
+            await self.agent.beat()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What became of units that met one variant.
+
+    Args:
+        errors: Units with an error.
+        slow: Units with an answer slower than every latency guardrail allows.
+        ones, zeros: Units with that goal outcome; the others have none.
+    """
+
+    units: int = 0
+    errors: int = 0
+    slow: int = 0
+    ones: int = 0
+    zeros: int = 0
+
+
+@dataclass
+class World:
+    """Everything at hand: `control` to command, `edges` to look at, `pass_time` and `tick`.
+
+    Args:
+        folder: An empty folder for model files and the edges' own files.
+    """
+
+    folder: Path
+    clock: HandClock = field(default_factory=HandClock)
+    fuse: Fuse = field(default_factory=Fuse)
+    edges: dict[str, Edge] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.settings = Settings(state_dir=self.folder)
+        self.store = WatchedStore(self.clock, self.fuse)
+        self.catalog = WatchedCatalog(self.clock, self.fuse)
+        self.serve = MemoryServe(self.fuse)
+        self.records = Records(self.store)
+        self.lives = 0
+        self._applied = 0
+        self._outcomes = 0
+        self.control = self._new_control()
+
+    @classmethod
+    async def standing(cls, folder: Path, *, versions: int = 2, edges: int = 1) -> "World":
+        """Return a world in which `digits` has hot versions, and version 1 is the champion."""
+        world = cls(folder)
+        for number in range(edges):
+            await world.add_edge(f"edge-{number}")
+        for _ in range(versions):
+            await world.deploy((await world.register()).version)
+        return world
+
+    # Control
+
+    def _new_control(self) -> Control:
+        self.lives += 1
+        switch = Switch(self.store, self.records)
+        return Control(
+            settings=self.settings,
+            store=self.store,
+            records=self.records,
+            catalog=self.catalog,
+            commands=Commands(self.store, self.records, self.catalog, switch, self.clock),
+            rollback=Rollback(self.store, self.records, switch, self.clock),
+            controller=Controller(
+                f"control-{self.lives}",
+                self.settings,
+                self.store,
+                self.records,
+                switch,
+                self.clock,
+            ),
+            bookkeeping=Bookkeeping(self.store, self.records, self.catalog, switch, self.clock),
+            serve=self.serve,
+            intake=Intake(
+                self.store,
+                self.records,
+                key=KEY,
+                window=self.settings.attribution_window,
+                spool=self.folder / "control" / "outcomes.spool",
+                clock=self.clock,
+            ),
+            clock=self.clock,
+        )
+
+    async def tick(self) -> Ticked:
+        """Let control do once all that it does every second: decide, load, keep its books."""
+        ticked = await self.control.controller.tick()
+        self.control.fence = fence = ticked.fence
+        if fence is not None:
+            await reconcile(self.store, self.serve, now=self.clock(), fence=fence)
+            await self.control.bookkeeping.tick(fence)
+        return ticked
+
+    def crash_after(self, steps: int) -> None:
+        """Have control die, by raising `Crashed`, right after so many further changes."""
+        self.fuse.ends_at = self.fuse.steps + steps
+
+    async def restart_control(self) -> None:
+        """Put another control process in the place of this one, and let the old lease run out."""
+        self.fuse.ends_at = None
+        self.control = self._new_control()
+        await self.pass_time(self.settings.leader_lease.total_seconds())
+
+    def transport(self) -> httpx2.ASGITransport:
+        """Return a way to the control API that needs no socket."""
+        api = create(_opened_already)
+        api.state.control = self.control
+        return httpx2.ASGITransport(app=api)
+
+    def http(self) -> httpx2.AsyncClient:
+        """Return a client of the control API."""
+        return httpx2.AsyncClient(transport=self.transport(), base_url="http://control")
+
+    # Time, edges, versions
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass; every edge that lives is heard of at the end of it."""
+        self.clock.now += timedelta(seconds=seconds)
+        for edge in self.edges.values():
+            await edge.second()
+
+    async def add_edge(self, name: str) -> Edge:
+        """Start an edge; one of the same name is taken up with the files that it left."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        runtime = MemoryRuntime()
+        agent = Agent(
+            name,
+            book=RouteBook(folder),
+            store=self.store,
+            runtime=runtime,
+            lease=self.settings.edge_lease,
+            now=self.clock,
+        )
+        edge = self.edges[name] = Edge(agent, runtime)
+        self.store.listeners = [each.hear for each in self.edges.values()]
+        await agent.start()
+        await edge.second()
+        return edge
+
+    async def register(self, model: ModelName = DIGITS, *, columns: int = 64) -> VersionRef:
+        """Register the next version of a model that takes rows of `columns` numbers."""
+        known = await self.catalog.versions(model) if model in await self.catalog.models() else ()
+        folder = model_folder(self.folder, f"{model}-{len(known) + 1}", columns=columns)
+        return (await self.catalog.register(model, folder)).ref
+
+    async def deploy(self, version: int, *, model: ModelName = DIGITS) -> None:
+        """Have a version loaded, and tick until control has seen how that ended."""
+        ref = VersionRef(model, Version(version))
+        await self.control.commands.deploy(ref, Resources(replicas=2, cpus=0.1, gpus=0))
+        for _ in range(2):
+            await self.tick()
+
+    async def state(self, version: int, *, model: ModelName = DIGITS) -> HostState | None:
+        """Return how far a version is; None if it is not deployed."""
+        status = (await statuses(self.store)).get(VersionRef(model, Version(version)))
+        return status and status.state
+
+    async def route(self, model: ModelName = DIGITS) -> Route:
+        """Return the route in the store."""
+        return (await self.records.route(model)).value
+
+    # Experiments and their evidence
+
+    async def start(self, file: str = FILE) -> ExperimentName:
+        """Begin the experiment that an experiment file declares."""
+        held = await self.control.commands.start(read_declaration(file), by="a test")
+        return held.value.declaration.name
+
+    async def experiment(self, name: str = "digits-v2") -> Experiment:
+        """Return an experiment as the store has it."""
+        return (await self.records.experiment(ExperimentName(name))).value
+
+    async def traffic(
+        self,
+        units: int,
+        *,
+        goal: tuple[float, float] | None = None,
+        errors: tuple[float, float] = (0, 0),
+        slow: tuple[float, float] = (0, 0),
+        share: float | None = None,
+        name: str = "digits-v2",
+    ) -> None:
+        """Have units meet the experiment, divided to the last one as its stage says.
+
+        Args:
+            units: Distinct in this stage, and no veterans of an earlier one.
+            goal, errors, slow: Rates with the champion and with the challenger.
+            share: The part that meets the challenger, where it is not to be as meant.
+        """
+        stage = (await self.experiment(name)).stage
+        meant = (stage.share - stage.floor) / (WHOLE - stage.floor)
+        part = meant if share is None else share
+        meets = {Variant.CHALLENGER: round(units * part)}
+        meets[Variant.CHAMPION] = units - meets[Variant.CHALLENGER]
+        seen = {}
+        for place, variant in enumerate((Variant.CHAMPION, Variant.CHALLENGER)):
+            met = meets[variant]
+            ones = round(met * goal[place]) if goal else 0
+            seen[variant] = Seen(
+                met,
+                errors=round(met * errors[place]),
+                slow=round(met * slow[place]),
+                ones=ones,
+                zeros=met - ones if goal else 0,
+            )
+        await self.see(seen, name=name)
+
+    async def see(self, seen: Mapping[Variant, Seen], *, name: str = "digits-v2") -> None:
+        """Add units and their outcomes to the evidence of the experiment's present stage."""
+        experiment = await self.experiment(name)
+        declaration, stage = experiment.declaration, experiment.stage.number
+        counts: dict[Cell, int] = {}
+        for variant, found in seen.items():
+            counters = {"requests": found.units, "units": found.units, "errors": found.errors}
+            for guardrail in declaration.guardrails:
+                is_latency = guardrail.above_ms is not None
+                counters[guardrail.key] = found.slow if is_latency else found.errors
+            for counter, count in counters.items():
+                counts[Cell(declaration.name, stage, variant, counter)] = count
+            metric = declaration.goal.metric
+            await self._observe(Cell(declaration.name, stage, variant, f"{metric}:1"), found.ones)
+            await self._observe(Cell(declaration.name, stage, variant, f"{metric}:0"), found.zeros)
+        await self._apply(counts)
+
+    async def lose(self, lost_bytes: int, *, name: str = "digits-v2") -> None:
+        """Have so much of the request log be dropped before it was counted."""
+        stage = (await self.experiment(name)).stage.number
+        cell = Cell(ExperimentName(name), stage, Variant.CHAMPION, LOST)
+        await self._apply({cell: lost_bytes})
+
+    async def prediction(
+        self,
+        variant: Variant = Variant.CHALLENGER,
+        *,
+        slot: int | None = None,
+        name: str = "digits-v2",
+        key: bytes = KEY,
+        **changed: object,
+    ) -> str:
+        """Return the signed id of an answer of the experiment, with fields `changed` if wished."""
+        experiment = await self.experiment(name)
+        declaration = experiment.declaration
+        is_champion = variant is Variant.CHAMPION
+        self._outcomes += 1
+        made = Prediction(
+            model=declaration.model,
+            version=experiment.champion if is_champion else declaration.challenger,
+            experiment=declaration.name,
+            stage=experiment.stage.number,
+            variant=variant,
+            slot=slot,
+            minted_at=self.clock(),
+            nonce=f"{self._outcomes:032x}",
+        )
+        return mint(replace(made, **changed), key)  # type: ignore[arg-type]
+
+    async def _apply(self, counts: Mapping[Cell, int]) -> None:
+        batch = Batch("a log", self._applied, self._applied + 1, counts=counts)
+        self._applied = await self.store.apply(batch)
+
+    async def _observe(self, cell: Cell, times: int) -> None:
+        metric = cell.counter.partition(":")[0]
+        tomorrow = self.clock() + timedelta(days=1)
+        first, self._outcomes = self._outcomes + 1, self._outcomes + times
+        await self.store.observe(
+            [
+                OutcomeRecord(cell, f"{number:032x}:{metric}", None, metric, tomorrow)
+                for number in range(first, first + times)
+            ]
+        )
+
+
+def model_folder(parent: Path, name: str, *, columns: int = 64) -> Path:
+    """Write the smallest folder that a registry takes for a model."""
+    folder = parent / "artifacts" / name
+    folder.mkdir(parents=True)
+    tensor = '[{"type": "tensor", "tensor-spec": {"dtype": "%s", "shape": %s}}]'
+    (folder / "MLmodel").write_text(
+        "flavors:\n  python_function: {loader_module: nothing}\n"
+        f"signature:\n  inputs: '{tensor % ('float64', [-1, columns])}'\n"
+        f"  outputs: '{tensor % ('int64', [-1])}'\n"
+    )
+    (folder / "weights").write_text(name)
+    return folder
+
+
+def _opened_already() -> object:
+    raise AssertionError("the API's lifespan does not run in this test")

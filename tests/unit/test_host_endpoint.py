@@ -1,0 +1,128 @@
+"""A host's HTTP interface, without Ray and without sockets."""
+
+import json
+
+import httpx2
+import numpy as np
+import pytest
+
+from registry import Signature, Tensor
+from registry.errors import InvalidInput
+from registry.refs import VersionRef
+from registry.tensors import check
+from serving.hosts.endpoint import HostEndpoint
+
+REF = VersionRef.parse("digits/2")
+PREFIX = "/hosts/digits/2"
+
+
+class Model:
+    """Answers the sum of each row; fails in the ways that models fail."""
+
+    signature = Signature((Tensor("x", "FP64", (-1, 2)),), (Tensor("y", "FP64", (-1,)),))
+
+    def predict(self, inputs):
+        check(inputs, self.signature.inputs, optional=frozenset())
+        total = inputs["x"].sum(axis=1)
+        if (total == 13).any():
+            raise ZeroDivisionError("unlucky")
+        return {"y": np.where(total == 14, np.nan, total)}
+
+
+@pytest.fixture
+async def host():
+    app = HostEndpoint(REF, Model(), batch_rows=8, max_body_bytes=1000)
+    # As Serve mounts it: the prefix is in `root_path`, and in front of `path`.
+    transport = httpx2.ASGITransport(app, root_path=PREFIX)
+    async with httpx2.AsyncClient(transport=transport, base_url=f"http://host{PREFIX}") as client:
+        yield client
+
+
+def request(*row, **changes):
+    tensor = {"name": "x", "datatype": "FP64", "shape": [1, 2], "data": row} | changes
+    return {"inputs": [tensor]}
+
+
+async def test_a_prediction(host):
+    response = await host.post("/infer", json=request(1, 2) | {"id": "mine"})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "model_name": "digits",
+        "model_version": "2",
+        "id": "mine",
+        "outputs": [{"name": "y", "datatype": "FP64", "shape": [1], "data": [3.0]}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/ready", {"ready": True}),
+        ("/live", {"live": True}),
+        (
+            "",
+            {
+                "name": "digits",
+                "versions": ["2"],
+                "platform": "mlflow_pyfunc",
+                "inputs": [{"name": "x", "datatype": "FP64", "shape": [-1, 2]}],
+                "outputs": [{"name": "y", "datatype": "FP64", "shape": [-1]}],
+            },
+        ),
+    ],
+)
+async def test_what_a_host_says_of_itself(host, path, body):
+    response = await host.get(path)
+    assert (response.status_code, response.json()) == (200, body)
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"{", 400, "malformed_request"),
+        (b" " * 1001, 400, "malformed_request"),
+        (json.dumps(request(1)).encode(), 400, "malformed_request"),
+        (json.dumps(request(1, 2, name="z")).encode(), 400, "invalid_input"),
+        (json.dumps(request(1, 2, datatype="INT64")).encode(), 400, "invalid_input"),
+        (json.dumps(request(1, 2, shape=[2])).encode(), 400, "invalid_input"),
+        (json.dumps(request(1, True)).encode(), 400, "invalid_input"),
+        (json.dumps(request(1, 2) | {"outputs": [{"name": "z"}]}).encode(), 400, "invalid_input"),
+        (json.dumps(request(6, 7)).encode(), 500, "model_error"),
+        (json.dumps(request(7, 7)).encode(), 500, "invalid_output"),
+    ],
+)
+async def test_whose_fault_it_was_shows_in_status_and_code(host, content, status, code):
+    response = await host.post("/infer", content=content)
+    problem = response.json()
+    assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert problem["detail"]
+    assert problem["hint"]
+
+
+async def test_other_paths_and_methods_are_refused(host):
+    assert (await host.get("/elsewhere")).status_code == 404
+    assert (await host.get("/infer")).status_code == 405
+    assert (await host.post("/ready")).status_code == 405
+
+
+async def test_a_model_whose_signature_has_no_rows_is_called_for_each_request():
+    rows = []
+
+    class Whole:
+        signature = Signature((Tensor("x", "FP64", (2,)),), (Tensor("y", "FP64", (2,)),))
+
+        def predict(self, inputs):
+            if inputs["x"].shape != (2,):
+                raise InvalidInput("two values")
+            rows.append(inputs["x"].shape[0])
+            return {"y": inputs["x"]}
+
+    endpoint = HostEndpoint(REF, Whole(), batch_rows=8, max_body_bytes=1000)
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(endpoint), base_url="http://host"
+    ) as client:
+        response = await client.post("/infer", json=request(1, 2, shape=[2]))
+    assert response.json()["outputs"][0]["data"] == [1, 2]
+    assert rows == [2]

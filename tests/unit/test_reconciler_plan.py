@@ -1,0 +1,442 @@
+"""Hosts: what is declared, what Serve reports, and what a tick does about the difference."""
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from experiments.codec import decode, encode
+from experiments.errors import LeaseLost
+from experiments.store import Fence, Kind
+from experiments.store.memory import MemoryStore
+from registry.refs import VersionRef
+from serving.errors import AlreadyDeployed, HostsUnavailable
+from serving.hosts import HostSpec, HostState, HostStatus, declare, statuses, withdraw
+from serving.hosts.reconciler import RESTART_AFTER, explain, plan, reconcile
+from serving.hosts.serve import Application, HostOptions, application_config, application_name
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ONE, TWO = VersionRef.parse("digits/1"), VersionRef.parse("digits/2")
+OPTIONS = HostOptions("127.0.0.1", 8000, Path("/models"))
+
+
+def spec(ref=ONE, **changes):
+    return replace(HostSpec(ref, f"file:///{ref}", f"sha256:{ref}"), **changes)
+
+
+def status(state, declared=None, **changes):
+    return replace(HostStatus(declared or spec(), state, 0, "", NOW), **changes)
+
+
+def config(declared):
+    return application_config(declared, OPTIONS)
+
+
+def application(serve_status="RUNNING", running=1, *, declared=None, message="", pending=0):
+    return Application(serve_status, message, running, pending, config(declared or spec()))
+
+
+def planned(known, applications, *, answered=(), now=NOW):
+    return plan(
+        {s.spec.ref: s for s in known},
+        applications,
+        answered=frozenset(answered),
+        config=config,
+        now=now,
+    )
+
+
+def seen(known, found, *, answered=True, now=NOW):
+    """Return what one version is seen as, its application being `found`."""
+    ref = known.spec.ref
+    applications = {} if found is None else {application_name(ref): found}
+    return planned([known], applications, answered=[ref] if answered else [], now=now).seen[ref]
+
+
+class FakeServe:
+    """Serve as the reconciler knows it; `advance` is the time that loading takes."""
+
+    def __init__(self):
+        self.running = {}
+        self.puts = []
+        self.broken = frozenset()
+        self.down = False
+
+    def config(self, declared):
+        return config(declared)
+
+    async def applications(self):
+        if self.down:
+            raise HostsUnavailable("down")
+        return dict(self.running)
+
+    async def deploy(self, specs):
+        if self.down:
+            raise HostsUnavailable("down")
+        wanted = {application_name(s.ref): s for s in specs}
+        self.puts.append(sorted(wanted))
+        kept = {n: a for n, a in self.running.items() if n in wanted}
+        new = {
+            n: Application("DEPLOYING", "", kept[n].running if n in kept else 0, 0, config(s))
+            for n, s in wanted.items()
+            if n not in kept or kept[n].config != config(s)
+        }
+        gone = {
+            n: replace(a, status="DELETING", running=0)
+            for n, a in self.running.items()
+            if n not in wanted
+        }
+        self.running = gone | kept | new
+
+    async def probe(self, ref):
+        return application_name(ref) in self.running
+
+    def advance(self):
+        for name, found in list(self.running.items()):
+            if found.status == "DELETING":
+                del self.running[name]
+            elif name in self.broken:
+                message = "Traceback:\nregistry.errors.CorruptArtifact: not the registered files"
+                self.running[name] = replace(found, status="DEPLOY_FAILED", message=message)
+            else:
+                replicas = found.config["deployments"][0]["num_replicas"]
+                self.running[name] = replace(found, status="RUNNING", running=replicas)
+
+
+class Crash(Exception):
+    pass
+
+
+class Interrupted:
+    """Passes calls on to `inner`, and crashes just before call number `after`, or just after."""
+
+    def __init__(self, inner, budget):
+        self._inner = inner
+        self._budget = budget
+
+    def __getattr__(self, name):
+        attribute = getattr(self._inner, name)
+        if name not in ("write", "deploy"):
+            return attribute
+
+        async def counted(*args, **kwargs):
+            self._budget.spend()
+            result = await attribute(*args, **kwargs)
+            self._budget.spend()
+            return result
+
+        return counted
+
+
+class Budget:
+    """Allows so many steps, crashes once, and then allows all."""
+
+    def __init__(self, steps):
+        self.left = steps
+        self.crashed = False
+
+    def spend(self):
+        if self.left == 0 and not self.crashed:
+            self.crashed = True
+            raise Crash
+        self.left -= 1
+
+
+@pytest.fixture
+def store():
+    return MemoryStore(now=lambda: NOW)
+
+
+@pytest.fixture
+def serve():
+    return FakeServe()
+
+
+async def settle(store, serve, ticks=8):
+    for _ in range(ticks):
+        await reconcile(store, serve, now=NOW)
+        serve.advance()
+    return await reconcile(store, serve, now=NOW)
+
+
+# What a version is seen as
+
+
+def test_a_version_whose_every_replica_is_loaded_and_that_answers_is_hot():
+    after = seen(status(HostState.DEPLOYING), application())
+    assert (after.state, after.ready_replicas, after.reason) == (HostState.HOT, 1, "")
+    assert after.loaded
+
+
+@pytest.mark.parametrize(
+    ("found", "answered", "reason"),
+    [
+        (application(running=1, declared=spec(replicas=2)), True, "1 of 2 replicas"),
+        (application(running=2, declared=spec(replicas=2)), False, "not reached"),
+    ],
+)
+def test_a_version_with_too_few_replicas_or_no_answer_is_warm(found, answered, reason):
+    known = status(HostState.DEPLOYING, spec(replicas=2))
+    after = seen(known, found, answered=answered)
+    assert after.state is HostState.WARM
+    assert reason in after.reason
+
+
+def test_a_version_that_runs_otherwise_than_declared_is_not_hot():
+    known = status(HostState.HOT, spec(cpus=0.5))
+    assert seen(known, application(declared=spec(cpus=0.1))).state is HostState.WARM
+
+
+def test_a_version_that_serve_does_not_know_is_deploying():
+    assert seen(status(HostState.PENDING), None).state is HostState.DEPLOYING
+    assert seen(status(HostState.HOT), None).state is HostState.DEPLOYING
+
+
+def test_a_version_that_cannot_be_loaded_has_failed_and_says_why():
+    found = application("DEPLOY_FAILED", 0, message="Error:\nregistry.errors.CorruptArtifact: no")
+    after = seen(status(HostState.DEPLOYING), found)
+    assert (after.state, after.reason) == (HostState.FAILED, "CorruptArtifact: no")
+
+
+def test_a_version_of_which_one_replica_runs_has_not_failed():
+    found = application("DEPLOY_FAILED", 1, declared=spec(replicas=2))
+    assert seen(status(HostState.WARM, spec(replicas=2)), found).state is HostState.WARM
+
+
+def test_a_version_that_had_been_loaded_is_not_given_up():
+    known = status(HostState.HOT, ready_replicas=1, loaded=True)
+    assert seen(known, application("DEPLOY_FAILED", 0)).state is HostState.DEPLOYING
+
+
+def test_a_failure_of_what_was_declared_before_is_not_charged_to_what_is_declared_now():
+    found = application("DEPLOY_FAILED", 0, declared=spec(digest="sha256:old"))
+    assert seen(status(HostState.PENDING), found).state is HostState.DEPLOYING
+
+
+def test_the_time_of_a_state_is_when_it_was_entered():
+    later = NOW + timedelta(seconds=5)
+    hot = seen(status(HostState.DEPLOYING), application(), now=later)
+    assert hot.since == later
+    assert seen(hot, application(), now=later + timedelta(seconds=5)) == hot
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("", ""),
+        ("Upscaling from 1 to 2 replicas.", "Upscaling from 1 to 2 replicas."),
+        ("has 1 replicas that have taken more than 5s to initialize.\nThis may be", "loading"),
+        (
+            "Resources required for each replica: {'CPU': 0.1, 'GPU': 1.0}, total resources "
+            "available: {'CPU': 7.9}. Use `ray status` for more details.",
+            "waiting for resources: needs 1 GPU, the cluster has 0 free",
+        ),
+        (
+            "Resources required for each replica: {'CPU': 4}, total resources available: "
+            "{'CPU': 1.5}.",
+            "waiting for resources: needs 4 CPU, the cluster has 1.5 free",
+        ),
+        (
+            "Resources required for each replica: {'CPU': 1}, total resources available: "
+            "{'CPU': 2}.",
+            "starting",
+        ),
+        (
+            "\x1b[36mray::Host\x1b[39m\nTraceback:\n  File x\nKeyError: 'a'\n\nThe above\n"
+            "registry.errors.UnreadableModel: the model does not load:\n  no weights",
+            "UnreadableModel: the model does not load: no weights",
+        ),
+    ],
+)
+def test_of_serves_message_a_person_is_told_the_line_that_matters(message, reason):
+    assert explain(application(message=message)) == reason
+
+
+# What is sent to Serve
+
+
+def test_nothing_is_sent_if_nothing_differs():
+    known = [status(HostState.HOT), status(HostState.FAILED, spec(TWO))]
+    assert planned(known, {"digits-1": application()}).deploy is None
+
+
+def test_defaults_that_serve_adds_are_no_difference():
+    found = application()
+    found = replace(found, config={**found.config, "logging_config": {}, "runtime_env": None})
+    assert planned([status(HostState.HOT)], {"digits-1": found}).deploy is None
+
+
+def test_the_complete_set_is_sent_if_one_version_is_missing():
+    known = [status(HostState.HOT), status(HostState.PENDING, spec(TWO))]
+    assert planned(known, {"digits-1": application()}).deploy == (spec(ONE), spec(TWO))
+
+
+@pytest.mark.parametrize("state", [HostState.FAILED, HostState.REMOVING, HostState.REMOVED])
+def test_what_is_not_wanted_is_taken_out(state):
+    assert planned([status(state)], {"digits-1": application()}).deploy == ()
+
+
+def test_what_nobody_declared_is_taken_out():
+    assert planned([], {"digits-1": application()}).deploy == ()
+
+
+def test_what_is_being_deleted_is_not_deleted_again():
+    found = application("DELETING", 0)
+    assert planned([status(HostState.REMOVING)], {"digits-1": found}).deploy is None
+
+
+def test_what_is_declared_anew_while_being_deleted_is_sent():
+    found = application("DELETING", 0)
+    assert planned([status(HostState.PENDING)], {"digits-1": found}).deploy == (spec(),)
+
+
+def test_a_changed_number_of_replicas_is_sent():
+    known = status(HostState.HOT, spec(replicas=2))
+    assert planned([known], {"digits-1": application()}).deploy == (spec(replicas=2),)
+
+
+@pytest.mark.parametrize(
+    ("waited", "sent"),
+    [(timedelta(0), None), (RESTART_AFTER, None), (RESTART_AFTER * 2, ())],
+)
+def test_a_loaded_version_that_serve_gave_up_is_taken_out_after_a_while_to_be_put_back(
+    waited, sent
+):
+    known = status(HostState.DEPLOYING, loaded=True)
+    found = application("DEPLOY_FAILED", 0)
+    assert planned([known], {"digits-1": found}, now=NOW + waited).deploy == sent
+
+
+# Declaring and withdrawing
+
+
+async def test_a_declared_version_becomes_hot(store, serve):
+    await declare(store, spec(), now=NOW)
+    assert (await statuses(store))[ONE].state is HostState.PENDING
+    assert (await settle(store, serve))[ONE].state is HostState.HOT
+    assert serve.puts == [["digits-1"]]
+
+
+async def test_declaring_what_is_deployed_is_refused(store, serve):
+    await declare(store, spec(), now=NOW)
+    with pytest.raises(AlreadyDeployed):
+        await declare(store, spec(), now=NOW)
+    await settle(store, serve)
+    with pytest.raises(AlreadyDeployed, match="hot"):
+        await declare(store, spec(), now=NOW)
+
+
+async def test_declaring_another_number_of_replicas_changes_it(store, serve):
+    await declare(store, spec(), now=NOW)
+    await settle(store, serve)
+    await declare(store, spec(replicas=2), now=NOW)
+    assert (await statuses(store))[ONE].state is HostState.WARM
+    after = (await settle(store, serve))[ONE]
+    assert (after.state, after.ready_replicas) == (HostState.HOT, 2)
+
+
+async def test_a_withdrawn_version_is_forgotten_once_it_is_gone(store, serve):
+    await declare(store, spec(), now=NOW)
+    await settle(store, serve)
+    await withdraw(store, ONE, now=NOW)
+    await withdraw(store, ONE, now=NOW)
+    await reconcile(store, serve, now=NOW)
+    assert (await statuses(store))[ONE].state is HostState.REMOVING
+    assert await settle(store, serve) == {} == await statuses(store)
+    await declare(store, spec(), now=NOW)
+    assert (await settle(store, serve))[ONE].state is HostState.HOT
+
+
+async def test_withdrawing_what_is_not_deployed_does_nothing(store):
+    await withdraw(store, ONE, now=NOW)
+    assert await statuses(store) == {}
+
+
+async def test_a_failed_version_stays_failed_until_it_is_declared_anew(store, serve):
+    serve.broken = frozenset({"digits-2"})
+    await declare(store, spec(), now=NOW)
+    await declare(store, spec(TWO), now=NOW)
+    after = await settle(store, serve)
+    assert after[TWO].state is HostState.FAILED
+    assert after[TWO].reason == "CorruptArtifact: not the registered files"
+    assert set(serve.running) == {"digits-1"}
+    serve.broken = frozenset()
+    assert (await settle(store, serve))[TWO].state is HostState.FAILED
+    await declare(store, spec(TWO), now=NOW)
+    assert (await settle(store, serve))[TWO].state is HostState.HOT
+
+
+async def test_what_was_put_and_withdrawn_by_others_meanwhile_is_not_overwritten(store, serve):
+    await declare(store, spec(), now=NOW)
+
+    async def interfering():
+        await withdraw(store, ONE, now=NOW)
+        return {}
+
+    serve.applications = interfering
+    await reconcile(store, serve, now=NOW)
+    assert (await statuses(store))[ONE].state is HostState.REMOVING
+
+
+async def test_after_a_restart_of_ray_everything_is_put_again(store, serve):
+    await declare(store, spec(), now=NOW)
+    await declare(store, spec(TWO, replicas=2), now=NOW)
+    await settle(store, serve)
+    serve.running = {}
+    assert (await reconcile(store, serve, now=NOW))[ONE].state is HostState.DEPLOYING
+    assert {s.state for s in (await settle(store, serve)).values()} == {HostState.HOT}
+    assert serve.puts[-1] == ["digits-1", "digits-2"]
+
+
+async def test_while_ray_is_away_nothing_is_changed(store, serve):
+    await declare(store, spec(), now=NOW)
+    await settle(store, serve)
+    before = await store.read_all(Kind.HOST)
+    serve.down = True
+    with pytest.raises(HostsUnavailable):
+        await reconcile(store, serve, now=NOW)
+    assert await store.read_all(Kind.HOST) == before
+
+
+async def test_who_lost_the_lease_deploys_nothing(store, serve):
+    await declare(store, spec(), now=NOW)
+    with pytest.raises(LeaseLost):
+        await reconcile(store, serve, now=NOW, fence=Fence(99))
+    assert serve.puts == []
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_crash_after_any_step_is_repaired_by_the_next_tick(store, serve, steps):
+    serve.broken = frozenset({"digits-2"})
+    budget = Budget(steps)
+    await declare(store, spec(), now=NOW)
+    await declare(store, spec(TWO), now=NOW)
+    for _ in range(10):
+        with suppress(Crash):
+            await reconcile(Interrupted(store, budget), Interrupted(serve, budget), now=NOW)
+        serve.advance()
+    assert budget.crashed
+    after = await settle(store, serve)
+    assert {ref: s.state for ref, s in after.items()} == {
+        ONE: HostState.HOT,
+        TWO: HostState.FAILED,
+    }
+    assert set(serve.running) == {"digits-1"}
+
+
+def test_a_status_survives_the_store():
+    known = status(HostState.WARM, spec(gpus=0.5), ready_replicas=1, reason="x", loaded=True)
+    assert decode(HostStatus, encode(HostStatus, known)) == known
+
+
+@pytest.mark.parametrize("wrong", [{"replicas": 0}, {"cpus": -1}, {"gpus": -0.5}])
+def test_a_host_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError):
+        spec(**wrong)
+
+
+def test_no_two_versions_share_an_application():
+    refs = [VersionRef.parse(t) for t in ("a/1", "a/11", "a-1/1", "a_1/1", "a-1-1/1", "a/111")]
+    assert len({application_name(ref) for ref in refs}) == len(refs)
