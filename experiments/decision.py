@@ -7,6 +7,7 @@ years later.
 
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from math import ceil
 from typing import Literal, TypeAlias
 
@@ -181,8 +182,8 @@ def _gate(plan: Plan, evidence: Evidence, found: Assessment, now: datetime) -> t
     """
     rungs = len(plan.declaration.ramp)
     limits = plan.declaration.limits
-    part = (plan.stage.share - plan.stage.floor) / plan.declaration.ramp[-1]
-    needed = ceil(limits.min_units * part / 2)
+    anew = plan.stage.share - plan.stage.floor
+    needed = ceil(Fraction(limits.min_units * anew, 2 * plan.declaration.ramp[-1]))
     units = evidence.challenger_units(plan.stage.number)
     ran = now - plan.stage.opened_at
     closed = []

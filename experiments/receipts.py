@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from experiments.codec import decode, encode
 from experiments.decision import METHODS, Decision, Plan, decide
-from experiments.errors import ReceiptMismatch
+from experiments.errors import InvalidDeclaration, ReceiptMismatch
 from experiments.evidence import Evidence
 from registry.refs import ModelName
 
@@ -66,19 +66,26 @@ def replay(name: str, content: bytes) -> Receipt:
     """Make the decision of a receipt again, from the receipt alone, and return the receipt.
 
     Raises:
-        ReceiptMismatch: the content is not what `name` stands for, or gives another decision.
+        ReceiptMismatch: the content is not what `name` stands for, lacks what its decision was
+            made from, or gives another decision.
     """
     if receipt_id(content) != name:
         raise ReceiptMismatch(f"Receipt {name[:12]} was altered: its content has another digest.")
     try:
         receipt = decode(Receipt, content)
-    except ValidationError as error:
+    except (ValidationError, InvalidDeclaration) as error:
         raise ReceiptMismatch(f"Receipt {name[:12]} cannot be read: {error}") from error
-    if isinstance(receipt.act, ByHand) or receipt.plan is None or receipt.evidence is None:
+    if isinstance(receipt.act, ByHand):
         return receipt
     if receipt.methods != METHODS:
         raise ReceiptMismatch(f"Receipt was made by {receipt.methods}; this release has {METHODS}.")
-    again = decide(receipt.plan, receipt.evidence, receipt.at)
+    if receipt.plan is None or receipt.evidence is None:
+        raise ReceiptMismatch(f"Receipt {name[:12]} decides without a plan or without evidence.")
+    try:
+        again = decide(receipt.plan, receipt.evidence, receipt.at)
+    except (ValueError, ArithmeticError, LookupError, TypeError) as error:
+        # Only content that nobody decided upon is beyond the formulas, such as negative counts.
+        raise ReceiptMismatch(f"Receipt {name[:12]} cannot be recomputed: {error}") from error
     if again != receipt.act:
         raise ReceiptMismatch(f"Receipt {name[:12]} says {receipt.act}, but recomputes to {again}.")
     return receipt

@@ -167,7 +167,8 @@ class Controller:
             return []
         if experiment.state is State.ROLLING_BACK:
             challenger = experiment.declaration.challenger_ref
-            await withdraw_host(self._store, challenger, now=self._clock(), fence=fence)
+            if challenger not in switched.after.versions:
+                await withdraw_host(self._store, challenger, now=self._clock(), fence=fence)
         over = experiment.after(Event.DONE, self._clock())
         await self._records.write_experiment(over, expected=held.revision, fence=fence)
         return [

@@ -131,6 +131,8 @@ class Refused(TiltyardError):
         problem: The problem document as it came.
     """
 
+    code = "refused"
+
     def __init__(
         self,
         message: str,

@@ -1,6 +1,7 @@
 """Outcomes in: verified, counted once, and kept on disk while the store is away."""
 
 import asyncio
+import logging
 import os
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from registry.errors import TiltyardError
 from serving.clock import Clock
 from serving.errors import SpoolFull
 from serving.records import Records
+
+log = logging.getLogger(__name__)
 
 SPOOLED = "spooled"
 
@@ -99,24 +102,29 @@ class Intake:
             if not taken.exists():
                 self._spool.rename(taken)
             lines = taken.read_bytes().splitlines()
-            for line in lines:
-                kept = orjson.loads(line)
-                outcomes = parse_outcomes(b64decode(kept["body"]))
+            kept = [found for line in lines if (found := _read(line)) is not None]
+            for at, outcomes in kept:
                 judged = [self._verified(outcome) for outcome in outcomes]
-                await self._count(outcomes, judged, datetime.fromisoformat(kept["at"]))
+                await self._count(outcomes, judged, at)
             taken.unlink()
-            return len(lines)
+            return len(kept)
 
     def _keep(self, body: bytes, now: datetime) -> None:
         self._spool.parent.mkdir(parents=True, exist_ok=True)
         if self._spool.exists() and self._spool.stat().st_size + len(body) > SPOOL_LIMIT:
             raise SpoolFull("Redis is away, and as many outcomes wait for it as can be kept.")
-        line = orjson.dumps({"at": now.isoformat(), "body": b64encode(body).decode()}) + b"\n"
+        kept = orjson.dumps({"at": now.isoformat(), "body": b64encode(body).decode()})
+        # A line of its own, even after one that was cut short by a crash.
+        line = b"\n" + kept + b"\n"
         descriptor = os.open(self._spool, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(descriptor, line)
+            written = os.write(descriptor, line)
+        except OSError as error:
+            raise SpoolFull(f"Redis is away, and outcomes cannot be kept: {error}") from error
         finally:
             os.close(descriptor)
+        if written < len(line):
+            raise SpoolFull("Redis is away, and the disk is full, so outcomes cannot be kept.")
 
     def _verified(self, outcome: Outcome) -> Prediction | InvalidPrediction:
         try:
@@ -170,6 +178,18 @@ class Intake:
                 ) from error
             self._declarations[name] = held.value.declaration
         return self._declarations[name]
+
+
+def _read(line: bytes) -> tuple[datetime, tuple[Outcome, ...]] | None:
+    """Return what was kept in a line, and when it came; None if the line was cut short."""
+    if not line:
+        return None
+    try:
+        kept = orjson.loads(line)
+        return datetime.fromisoformat(kept["at"]), parse_outcomes(b64decode(kept["body"]))
+    except (ValueError, KeyError, TypeError):
+        log.warning("a request with outcomes was cut short in the spool, and is not counted")
+        return None
 
 
 def _late(prediction: Prediction, expires_at: datetime) -> OutcomeRecord:

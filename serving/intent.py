@@ -27,6 +27,8 @@ def wanted_route(route: Route, experiment: Experiment, *, by: str, at: datetime)
         return route
     if experiment.state is State.PROMOTING:
         wanted = _promoted(route, experiment)
+    elif experiment.state is State.ROLLING_BACK:
+        wanted = restored(route, experiment)
     else:
         wanted = replace(route, trial=trial_of(experiment))
     wanted = replace(wanted, receipt=experiment.receipt or route.receipt)
@@ -41,6 +43,15 @@ def _promoted(route: Route, experiment: Experiment) -> Route:
     if route.champion == challenger:
         return replace(route, trial=None)
     return replace(route, champion=challenger, previous=route.champion, trial=None)
+
+
+def restored(route: Route, experiment: Experiment) -> Route:
+    """Return the route without the challenger, even if it had been promoted already."""
+    if route.champion != experiment.declaration.challenger:
+        return replace(route, trial=None)
+    champion = experiment.champion
+    previous = None if route.previous == champion else route.previous
+    return replace(route, champion=champion, previous=previous, trial=None)
 
 
 def trial_of(experiment: Experiment) -> Trial | None:

@@ -17,6 +17,7 @@ from registry.refs import ModelName, Version, VersionRef
 from serving.clock import Clock
 from serving.errors import EdgeUnavailable, NothingToRollBack, Refused, TargetNotHot
 from serving.hosts import HostState, statuses
+from serving.intent import restored
 from serving.records import Held, Records
 from serving.routes import Route, withdraw
 from serving.switch import Switch
@@ -151,20 +152,19 @@ def _withdrawn(
 ) -> _Planned:
     if running is not None:
         experiment = running.value
-        champion = experiment.champion
         challenger = experiment.declaration.challenger
-        changed = replace(
-            route,
-            epoch=route.epoch + 1,
-            champion=champion,
-            previous=None if route.previous == champion else route.previous,
-            trial=None,
-            by=order.by,
-            why=order.why,
-            at=now,
-        )
-        if order.to in (None, champion):
-            return _Planned(changed, challenger, VersionRef(order.model, champion))
+        if order.to == challenger:
+            raise NothingToRollBack(
+                f"Version {challenger} of {order.model} is on trial: it is nothing to go back to.",
+                next_step="`tiltyard promote MODEL VERSION` makes it the champion.",
+            )
+        changed = restored(route, experiment)
+        if order.to in (None, changed.champion):
+            return _Planned(
+                replace(changed, epoch=route.epoch + 1, by=order.by, why=order.why, at=now),
+                challenger,
+                VersionRef(order.model, changed.champion),
+            )
     if order.to is None:
         planned = withdraw(route, by=order.by, why=order.why, at=now)
         return _Planned(

@@ -38,10 +38,10 @@ class Settings(BaseSettings):
     ray_dashboard_url: str = Field(
         "http://127.0.0.1:8265", description="Ray's dashboard, whose REST API deploys the hosts."
     )
-    ray_cpus: float | None = Field(
+    ray_cpus: int | None = Field(
         None, description="CPUs that a local Ray may give away; by default the machine's."
     )
-    ray_gpus: float | None = Field(
+    ray_gpus: int | None = Field(
         None, description="GPUs that a local Ray may give away; by default the machine's."
     )
     signing_key_file: Path | None = Field(

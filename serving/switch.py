@@ -51,11 +51,16 @@ Change = Callable[[Route | None], Route]
 
 
 class Switch:
-    """Publishes routes and waits until they are obeyed."""
+    """Publishes routes and waits until they are obeyed.
 
-    def __init__(self, store: Store, records: Records) -> None:
+    Args:
+        patience: Seconds to wait for edges.
+    """
+
+    def __init__(self, store: Store, records: Records, *, patience: float = PATIENCE) -> None:
         self._store = store
         self._records = records
+        self._patience = patience
 
     async def change(
         self, model: ModelName, change: Change, *, fence: Fence | None = None
@@ -73,7 +78,7 @@ class Switch:
             obeyed, silent = await self._acknowledged(model, after.epoch)
             news = asyncio.ensure_future(anext(reports))
             try:
-                while silent and (left := PATIENCE - (monotonic() - began)) > 0:
+                while silent and (left := self._patience - (monotonic() - began)) > 0:
                     # Without news, look again at who is alive: an edge may have died.
                     await asyncio.wait({news}, timeout=min(left, 0.5))
                     if news.done():

@@ -1,7 +1,7 @@
 -- Add a batch of evidence, unless it has been added before or something before it is missing.
 --   KEYS[1]  positions, a hash of source to how far it has been applied
 --   KEYS[..] for each count: the counters, a hash of cell to number
---   KEYS[..] for each set of units: the counters, then the bitmap of slots met
+--   KEYS[..] for each set of units: the counters, then the bitmap of slots met in the stage
 --   ARGV[1]  source
 --   ARGV[2]  start, ARGV[3] end of the stretch that the batch covers
 --   ARGV[4]  number of counts

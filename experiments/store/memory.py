@@ -20,7 +20,7 @@ from experiments.store import (
     Store,
     Stored,
 )
-from experiments.store.slots import check_slots, units_in_order
+from experiments.store.slots import check_slots
 
 _HOUR = timedelta(hours=1)
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -146,14 +146,15 @@ class MemoryStore(Store):
             self._lease = None
 
     async def apply(self, batch: Batch) -> int:
-        units = units_in_order(batch)
+        for slots in batch.slots.values():
+            check_slots(slots)
         self._check_connected()
         applied = self._positions.get(batch.source, batch.start)
         if batch.start != applied:
             return applied
         for cell, amount in batch.counts.items():
             self._add(cell, amount)
-        for cell, slots in units:
+        for cell, slots in batch.slots.items():
             met = self._met[cell.experiment, cell.counter, cell.stage]
             fresh = slots - met
             self._add(cell, len(fresh))
@@ -215,14 +216,14 @@ class MemoryStore(Store):
             return Applied.DUPLICATE
         used.add(outcome.token)
         if outcome.slot is not None:
-            metric = (outcome.cell.experiment, outcome.dedupe)
+            experiment, stage = outcome.cell.experiment, outcome.cell.stage
             if any(
                 outcome.slot in met
-                for (*key, stage), met in self._met.items()
-                if tuple(key) == metric and stage >= outcome.cell.stage
+                for (other, counter, later), met in self._met.items()
+                if (other, counter) == (experiment, outcome.dedupe) and later >= stage
             ):
                 return Applied.REPEATED_UNIT
-            self._met[*metric, outcome.cell.stage].add(outcome.slot)
+            self._met[experiment, outcome.dedupe, stage].add(outcome.slot)
         self._add(outcome.cell, 1)
         return Applied.COUNTED
 

@@ -8,21 +8,27 @@
 --
 -- Every write after a script's first is accepted even if memory runs out meanwhile, so all of
 -- the outcomes are counted or none.
-local STAGES = 64 -- more than any ramp has
+local STAGES = 64 -- more than any ramp can have: each of its shares is a stage, at most 20
 
--- Which bitmaps there are, so that each outcome asks only those.
-local there = {}
-local function exists(bitmap)
-    if there[bitmap] == nil then
-        there[bitmap] = redis.call('EXISTS', bitmap) == 1
+-- The bitmaps of a metric by stage, those that there are: asked for once, not for each outcome.
+local known = {}
+local function by_stage(bitmaps)
+    if known[bitmaps] == nil then
+        local there = {}
+        for stage = 0, STAGES do
+            local bitmap = bitmaps .. ':' .. stage
+            if redis.call('EXISTS', bitmap) == 1 then
+                there[stage] = bitmap
+            end
+        end
+        known[bitmaps] = there
     end
-    return there[bitmap]
+    return known[bitmaps]
 end
 
-local function met(bitmaps, stage, slot)
+local function met(there, stage, slot)
     for later = stage, STAGES do
-        local bitmap = bitmaps .. ':' .. later
-        if exists(bitmap) and redis.call('GETBIT', bitmap, slot) == 1 then
+        if there[later] and redis.call('GETBIT', there[later], slot) == 1 then
             return true
         end
     end
@@ -37,15 +43,15 @@ for i = 1, #KEYS / 3 do
 
     if redis.call('SISMEMBER', used, token) == 1 then
         results[i] = 'duplicate'
-    elseif slot ~= '' and met(bitmaps, stage, slot) then
+    elseif slot ~= '' and met(by_stage(bitmaps), stage, slot) then
         redis.call('SADD', used, token)
         results[i] = 'repeated_unit'
     else
         redis.call('SADD', used, token)
         if slot ~= '' then
-            local bitmap = bitmaps .. ':' .. string.format('%d', stage)
+            local bitmap = bitmaps .. ':' .. stage
             redis.call('SETBIT', bitmap, slot, '1')
-            there[bitmap] = true
+            by_stage(bitmaps)[stage] = bitmap
         end
         redis.call('HINCRBY', counters, cell, '1')
         results[i] = 'counted'

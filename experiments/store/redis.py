@@ -34,7 +34,7 @@ from experiments.store import (
     Store,
     Stored,
 )
-from experiments.store.slots import check_slots, units_in_order
+from experiments.store.slots import check_slots
 
 _PATIENCE_SECONDS = 1.0
 _QUIET_SECONDS = 5.0
@@ -144,6 +144,8 @@ class RedisStore(Store):
             await self._resign(keys=[self._key("lease")], args=[fence])
 
     async def apply(self, batch: Batch) -> int:
+        for slots in batch.slots.values():
+            check_slots(slots)
         keys = [self._key("positions")]
         args: list[str | int | bytes] = [batch.source, batch.start, batch.end]
         counts = [(cell, amount) for cell, amount in batch.counts.items() if amount]
@@ -151,7 +153,7 @@ class RedisStore(Store):
         for cell, amount in counts:
             keys.append(self._counters(cell.experiment))
             args += [_field(cell), amount]
-        for cell, slots in units_in_order(batch):
+        for cell, slots in batch.slots.items():
             met = self._met(cell.experiment, cell.counter)
             keys += [self._counters(cell.experiment), f"{met}:{cell.stage}"]
             args += [_field(cell), struct.pack(f"<{len(slots)}I", *slots)]

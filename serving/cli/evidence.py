@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,13 +54,9 @@ def outcome(
     ] = None,
     value: Annotated[str | None, typer.Argument(metavar="VALUE", help="Its value.")] = None,
     file: Annotated[
-        Path | None,
+        typer.FileBinaryRead | None,
         typer.Option(
-            "--file",
-            exists=True,
-            dir_okay=False,
-            allow_dash=True,
-            help="JSON with one outcome or a list of up to 1,000; - reads stdin.",
+            "--file", help="JSON with one outcome or a list of up to 1,000; - reads stdin."
         ),
     ] = None,
     as_json: Json = False,
@@ -76,8 +71,7 @@ def outcome(
             assert prediction_id is not None
             assert metric is not None
             return await control.outcome(prediction_id, metric, _value(str(value)))
-        body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        return await control.outcomes(body)
+        return await control.outcomes(file.read())
 
     found = session.ask(sent)
     from serving.cli import show

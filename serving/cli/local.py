@@ -1,8 +1,8 @@
-"""Commands for the whole system on this machine."""
+"""Commands for the whole system on this machine. Each gives its own exit status."""
 
 import typer
 
-from serving.cli.session import Json
+from serving.cli.session import Json, Session
 
 
 def add_to(app: typer.Typer) -> None:
@@ -13,29 +13,33 @@ def add_to(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-def up(as_json: Json = False) -> None:
+def up(ctx: typer.Context, as_json: Json = False) -> None:
     """Start the whole system on this machine: Redis, Ray, edge and control."""
+    Session.of(ctx, as_json)
     from serving.local import commands
 
     raise typer.Exit(commands.up(as_json=as_json))
 
 
-def down(as_json: Json = False) -> None:
+def down(ctx: typer.Context, as_json: Json = False) -> None:
     """Stop what `up` has started, and only that."""
+    Session.of(ctx, as_json)
     from serving.local import commands
 
     raise typer.Exit(commands.down(as_json=as_json))
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Look at every part of the system on this machine, and say what is wrong with it."""
+    Session.of(ctx, as_json)
     from serving.local import commands
 
     raise typer.Exit(commands.doctor(as_json=as_json))
 
 
-def demo(as_json: Json = False) -> None:
+def demo(ctx: typer.Context, as_json: Json = False) -> None:
     """Tell the whole story on real components: four versions, three experiments, going back."""
+    Session.of(ctx, as_json)
     from serving import demo as story
 
     raise typer.Exit(story.main(as_json=as_json))

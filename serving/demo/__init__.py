@@ -1,4 +1,8 @@
-"""`tiltyard demo`: the whole of Tiltyard on real components, told as it happens."""
+"""`tiltyard demo`: the whole of Tiltyard on real components, told as it happens.
+
+`models` are the four versions, `traffic` the users, `story` the acts, `promises` what must hold;
+`stage` starts and ends the system that they play on, and `play` puts all of it together.
+"""
 
 import asyncio
 import json
@@ -7,19 +11,28 @@ import sys
 
 from rich.console import Console
 
-from registry.errors import TiltyardError
-from serving.client import ControlClient
-from serving.demo.models import halves
 from serving.demo.narrator import Narrator
-from serving.demo.outcomes import Outcomes
-from serving.demo.promises import BrokenPromise, Seen, broken
-from serving.demo.scoreboard import Scoreboard
-from serving.demo.stage import interruptible, make_state_dir, own_settings, system
-from serving.demo.story import Story
-from serving.demo.traffic import Traffic
+from serving.demo.play import INTERRUPTED, told
+from serving.demo.promises import Seen
+from serving.demo.stage import make_state_dir
 
-LIMIT = 240.0
-"""Seconds that the whole story may take, from the first process to the last receipt."""
 
-INTERRUPTED = 130
+def main(*, as_json: bool = False) -> int:
+    """Tell the story; the last line on stdout is what was seen, as one JSON object.
 
+    Args:
+        as_json: Tell it on stderr, so that there is nothing else on stdout.
+
+    Returns:
+        An exit status: 0 if everything held that the story promises.
+    """
+    seen = Seen()
+    state_dir = make_state_dir()
+    with Narrator(Console(stderr=as_json, highlight=False)) as narrator:
+        status = asyncio.run(told(state_dir, seen, narrator))
+        if status in (0, INTERRUPTED):
+            shutil.rmtree(state_dir, ignore_errors=True)
+        else:
+            narrator.say(f"Everything that was started has ended. Its logs are in {state_dir}.")
+    sys.stdout.write(json.dumps(seen.as_dict()) + "\n")
+    return status

@@ -22,7 +22,7 @@ FIRST, BETTER, MISLABELLED, FRAGILE = (Version(number) for number in (1, 2, 3, 4
 TRAITS: Mapping[Version, str] = {
     FIRST: "a logistic regression",
     BETTER: "support vectors, trained on the same images",
-    MISLABELLED: "support vectors, trained by somebody who took every 1 for a 7 and every 7 for a 1",
+    MISLABELLED: "support vectors, trained on labels that take every 1 for a 7, and 7 for 1",
     FRAGILE: "as accurate as version 2, but some images make it raise, hang or end its process",
 }
 

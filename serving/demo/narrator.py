@@ -1,4 +1,4 @@
-"""Tells the story: a table that moves where there is a terminal, plain lines where there is none."""
+"""Tells the story: a table that moves where there is a terminal, and plain lines elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,11 @@ class Glance:
 
 
 class Narrator:
-    """Prints to `console`; a context, while which the table moves if there is a terminal."""
+    """Prints to `console`; a context, while which the table moves if there is a terminal.
+
+    Attributes:
+        chapter: Title of the part of the story that is being told.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -59,6 +63,7 @@ class Narrator:
             else None
         )
         self._last_line = -SPARSELY
+        self.chapter = ""
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -76,6 +81,7 @@ class Narrator:
 
     def act(self, title: str) -> None:
         """Open a chapter."""
+        self.chapter = title
         self._print(Text())
         self._print(Text(title, style="bold cyan"))
 
@@ -122,7 +128,7 @@ class Narrator:
 
 def _table(now: Glance) -> Table:
     table = Table(expand=False, padding=(0, 1))
-    for name, value in _cells(now):
+    for name, _ in _cells(now):
         table.add_column(name)
     table.add_row(*(value for _, value in _cells(now)))
     return table

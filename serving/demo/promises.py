@@ -7,7 +7,7 @@ from typing import Any
 from serving.demo.models import BETTER, FIRST, FRAGILE, MISLABELLED
 from serving.demo.traffic import METRIC
 
-GUARDRAILS = {"error_rate", "latency_ms>250"}
+GUARDRAILS = {"error_rate", "latency_ms>500"}
 
 
 class BrokenPromise(Exception):

@@ -4,9 +4,10 @@ import asyncio
 import random
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from registry.refs import Version
 from serving.demo.models import Digits, register
@@ -59,18 +60,27 @@ def free_ports(count: int) -> list[int]:
 def make_state_dir() -> Path:
     """Make a folder whose path is short enough for sockets."""
     usual = tempfile.gettempdir()
-    parent = usual if len(usual) <= LONGEST_FOLDER else "/tmp"  # noqa: S108
+    parent = usual if len(usual) <= LONGEST_FOLDER else "/tmp"
     return Path(tempfile.mkdtemp(prefix="tiltyard-", dir=parent))
 
 
 @asynccontextmanager
 async def system(
-    settings: Settings, training: Digits, narrator: Narrator, scoreboard: Scoreboard
+    settings: Settings,
+    training: Digits,
+    narrator: Narrator,
+    scoreboard: Scoreboard,
+    *,
+    deadline: float,
 ) -> AsyncIterator[Settings]:
     """Start a system, register the versions in it, and end it with the context.
 
+    Args:
+        deadline: When all has to be ready, on the event loop's clock.
+
     Raises:
         SystemDidNotStart: a part of it does not answer.
+        TimeoutError: the deadline has passed.
     """
 
     def ready(part: str, seconds: float) -> None:
@@ -84,31 +94,45 @@ async def system(
         for part in PARTS:
             scoreboard.begin(part)
         with scoreboard.waiting("training and registering four versions"):
-            async with asyncio.TaskGroup() as starting:
+            async with asyncio.timeout_at(deadline), asyncio.TaskGroup() as starting:
                 starting.create_task(register(settings, training, registered))
                 running = starting.create_task(up(settings, ready))
         yield running.result()
     finally:
         with scoreboard.waiting("ending what was started"):
-            await down(settings)
+            await _to_the_end(down(settings))
+
+
+async def _to_the_end(work: Coroutine[Any, Any, object]) -> None:
+    """Do the whole of `work`, even if cancelled meanwhile, and be cancelled only then."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Have a signal to end cancel the running task, once: what ends it is not interrupted."""
+    """Have the first signal to end cancel the running task; those that follow do nothing."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt() -> None:
-        for number in numbers:
-            loop.add_signal_handler(number, lambda: None)
+        for each in signals:
+            loop.add_signal_handler(each, lambda: None)
         task.cancel()
 
-    for number in numbers:
-        loop.add_signal_handler(number, interrupt)
+    for each in signals:
+        loop.add_signal_handler(each, interrupt)
     try:
         yield
     finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+        for each in signals:
+            loop.remove_signal_handler(each)

@@ -2,21 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
 from time import monotonic
 from typing import TypeVar
 
+from experiments.errors import ExperimentExists
+from registry.errors import TiltyardError
 from registry.refs import Version
+from serving.cli.session import is_away
 from serving.client import Answer, ControlClient
 from serving.demo.models import BETTER, FIRST, FRAGILE, MISLABELLED, MODEL, TRAITS
 from serving.demo.narrator import Narrator
 from serving.demo.promises import BrokenPromise, Seen, for_a_guardrail, for_the_goal
 from serving.demo.scoreboard import Scoreboard
 from serving.demo.traffic import Traffic
-from serving.errors import ControlUnavailable, Refused
+from serving.errors import AlreadyDeployed, Refused
 
 T = TypeVar("T")
 
@@ -32,31 +36,36 @@ class Story:
     """Tells it with a system that runs, in which four versions are registered.
 
     Attributes:
-        chapter: Where the story is.
         seen: What has come true so far.
     """
 
     def __init__(
-        self, control: ControlClient, traffic: Traffic, narrator: Narrator, scoreboard: Scoreboard
+        self,
+        control: ControlClient,
+        traffic: Traffic,
+        narrator: Narrator,
+        scoreboard: Scoreboard,
+        seen: Seen,
     ) -> None:
         self._control = control
         self._traffic = traffic
         self._narrator = narrator
         self._scoreboard = scoreboard
-        self.chapter = ""
-        self.seen = Seen()
+        self.seen = seen
 
     async def first_champion(self) -> None:
         """Deploy version 1 and make it the champion: from here on users can be served."""
-        self._open(f"Act 1: version {FIRST} goes live, {TRAITS[FIRST]}.")
+        self._narrator.act(f"Act 1: version {FIRST} goes live, {TRAITS[FIRST]}.")
         await self._deploy(FIRST)
         await self._hot(FIRST)
-        await self._control.promote(MODEL, FIRST, by=BY, why="the first version there is")
+        await _asked(
+            lambda: self._control.promote(MODEL, FIRST, by=BY, why="the first version there is")
+        )
         self._narrator.done(f"Version {FIRST} is the champion. Users come, and do not stop.")
 
     async def promotion(self) -> None:
         """Have an experiment find out that version 2 is better."""
-        self._open(f"Act 2: version {BETTER} is tried on live traffic, {TRAITS[BETTER]}.")
+        self._narrator.act(f"Act 2: version {BETTER} is tried on live traffic, {TRAITS[BETTER]}.")
         await self._deploy(BETTER)
         await self._hot(BETTER)
         over, receipt = await self._experiment(BETTER)
@@ -75,7 +84,7 @@ class Story:
 
     async def harm(self) -> None:
         """Have an experiment find out that version 3 is worse, by its outcomes."""
-        self._open(f"Act 3: version {MISLABELLED} is tried, {TRAITS[MISLABELLED]}.")
+        self._narrator.act(f"Act 3: version {MISLABELLED} is tried, {TRAITS[MISLABELLED]}.")
         await self._deploy(MISLABELLED)
         await self._hot(MISLABELLED)
         # Under way while version 3 is on trial: who deploys does not hold up who decides.
@@ -90,7 +99,7 @@ class Story:
 
     async def fault(self) -> None:
         """Have an experiment find out that version 4 fails, while its users notice nothing."""
-        self._open(f"Act 4: version {FRAGILE} is tried, {TRAITS[FRAGILE]}.")
+        self._narrator.act(f"Act 4: version {FRAGILE} is tried, {TRAITS[FRAGILE]}.")
         await self._hot(FRAGILE)
         rescued = self._traffic.rescued
         over, receipt = await self._experiment(FRAGILE)
@@ -104,7 +113,7 @@ class Story:
 
     async def by_hand(self) -> None:
         """Go back from version 2 to version 1 because a person says so."""
-        self._open(f"Act 5: somebody wants version {FIRST} back.")
+        self._narrator.act(f"Act 5: somebody wants version {FIRST} back.")
         found = await self._control.rollback(MODEL, by=BY, why="to show how fast it is")
         obeyed_from = monotonic()
         if found["silent"] or not found["edges"]:
@@ -127,16 +136,15 @@ class Story:
 
     async def receipts(self) -> None:
         """Make every decision again, from its receipt alone."""
-        self._open("Act 6: every decision is made again, from its receipt alone.")
-        listed = (await self._control.history(MODEL))["receipts"]
+        self._narrator.act("Act 6: every decision is made again, from its receipt alone.")
+        listed = (await _asked(lambda: self._control.history(MODEL)))["receipts"]
         expected: str | None = listed[0]["id"] if listed else None
         for link in listed:
-            receipt = json.loads(await self._control.receipt(link["id"]))
             if link["id"] != expected:
                 raise BrokenPromise(f"The chain of receipts leads to {expected}, not {link['id']}.")
-            expected = receipt["previous"]
+            expected = (await self._receipt(link["id"]))["previous"]
             try:
-                await self._control.replay(link["id"])
+                await _asked(partial(self._control.replay, link["id"]))
             except Refused as error:
                 raise BrokenPromise(f"A receipt does not replay: {error.message}") from error
             self._narrator.quote([f"{link['id'][:12]} {link['act']} by {link['by']}: same again"])
@@ -145,12 +153,9 @@ class Story:
         self.seen.receipts = len(listed)
         self._narrator.done(f"{len(listed)} receipts, each chained to the one before.")
 
-    def _open(self, title: str) -> None:
-        self.chapter = title
-        self._narrator.act(title)
-
     async def _deploy(self, version: Version) -> None:
-        await self._control.deploy(MODEL, version, replicas=1)
+        with _said_twice(AlreadyDeployed.code):
+            await _asked(lambda: self._control.deploy(MODEL, version, replicas=1))
         self._scoreboard.begin(f"loading version {version}")
 
     async def _hot(self, version: Version) -> None:
@@ -174,8 +179,9 @@ class Story:
         """Run an experiment to its end; return it, and the receipt that ended it."""
         file = files(__package__).joinpath(f"{MODEL}-v{challenger}.yaml").read_bytes()
         self._narrator.quote(file.decode().splitlines())
-        started = await self._control.start(file, by=BY)
-        name = self._scoreboard.experiment = started["name"]
+        name = self._scoreboard.experiment = f"{MODEL}-v{challenger}"
+        with _said_twice(ExperimentExists.code):
+            await _asked(lambda: self._control.start(file, by=BY))
         self._narrator.say(f"Experiment {name} runs. Every second the evidence is looked at.")
         told: tuple[str, ...] = ()
 
@@ -191,7 +197,11 @@ class Story:
         self._scoreboard.experiment = None
         if over["receipt"] is None:
             raise BrokenPromise(f"Experiment {name} is {over['state']} without a receipt.")
-        return over, json.loads(await self._control.receipt(over["receipt"]))
+        return over, await self._receipt(over["receipt"])
+
+    async def _receipt(self, name: str) -> Answer:
+        found: Answer = json.loads(await _asked(lambda: self._control.receipt(name)))
+        return found
 
     def _require_rolled_back(
         self, over: Answer, receipt: Answer, right: Callable[[list[str]], bool], why: str
@@ -205,12 +215,36 @@ class Story:
 
 
 async def _until(look: Callable[[], Awaitable[T | None]]) -> T:
-    """Look until there is something; a control that does not answer is asked again."""
-    while True:
-        with suppress(ControlUnavailable):
-            if (found := await look()) is not None:
-                return found
+    """Look until there is something."""
+    while (found := await _asked(look)) is None:  # noqa: ASYNC110  it is for others to happen
         await asyncio.sleep(POLL)
+    return found
+
+
+async def _asked(question: Callable[[], Awaitable[T]]) -> T:
+    """Return the answer of a control that may have to be asked again, as on a machine whose disk
+    holds up Redis for a moment. Users are served meanwhile.
+
+    Raises:
+        TiltyardError: control has said no.
+    """
+    while True:
+        try:
+            return await question()
+        except TiltyardError as error:
+            if not is_away(error):
+                raise
+        await asyncio.sleep(POLL)
+
+
+@contextmanager
+def _said_twice(code: str) -> Iterator[None]:
+    """Let a command that was carried out, but not answered, be refused the second time."""
+    try:
+        yield
+    except Refused as error:
+        if error.refusal != code:
+            raise
 
 
 def _seconds(experiment: Answer) -> float:

@@ -1,4 +1,4 @@
-"""Users: a handful of clients that ask without pause, and say later whether the answer was right."""
+"""Users: a handful of clients that ask without pause, and tell later whether it was right."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from serving.demo.outcomes import Outcomes
 CLIENTS = 8
 
 THINKING = 0.025
-"""Seconds between an answer and the next request, on average; leaves two cores time for the rest."""
+"""Seconds between an answer and the next request, on average: leaves two cores time for others."""
 
 RETURNING = 0.3
 """Share of requests that come from somebody who was there before."""
@@ -76,12 +76,14 @@ class Traffic:
     async def run(self) -> None:
         """Ask until `stop`, and return when every request under way is answered."""
         limits = httpx2.Limits(max_connections=CLIENTS)
-        async with httpx2.AsyncClient(
-            base_url=self._url, timeout=PATIENCE, limits=limits, trust_env=False
-        ) as http:
-            async with asyncio.TaskGroup() as clients:
-                for _ in range(CLIENTS):
-                    clients.create_task(self._ask_on(http))
+        async with (
+            httpx2.AsyncClient(
+                base_url=self._url, timeout=PATIENCE, limits=limits, trust_env=False
+            ) as http,
+            asyncio.TaskGroup() as clients,
+        ):
+            for _ in range(CLIENTS):
+                clients.create_task(self._ask_on(http))
 
     def stop(self) -> None:
         """Let everybody go home after the answer that they wait for."""

@@ -50,9 +50,10 @@ def with_free_ports(settings: Settings) -> Settings:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return this process's environment, with every setting in it."""
+    """Return this process's environment, with these settings in it and no others."""
     values = settings.model_dump(mode="json", exclude_none=True)
-    return {**os.environ, **{f"TILTYARD_{name.upper()}": str(v) for name, v in values.items()}}
+    others = {k: v for k, v in os.environ.items() if not k.upper().startswith("TILTYARD_")}
+    return others | {f"TILTYARD_{name.upper()}": str(v) for name, v in values.items()}
 
 
 def make_signing_key(settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import subprocess
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -86,17 +86,21 @@ async def down(settings: Settings) -> bool:
 def _start_supervisor(settings: Settings) -> None:
     logs = settings.state_dir / "logs"
     logs.mkdir(exist_ok=True)
-    with (logs / "supervisor.log").open("ab") as log:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "serving.local"],
-            env=environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    # It is to outlive this process, which an object of `subprocess` would resent.
+    started = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", "serving.local"],
+        environment(settings),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(logs / "supervisor.log"), flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
     running = Running(
-        supervisor=Mark.of(started.pid),
+        supervisor=Mark.of(started),
         settings=settings.model_dump(mode="json", exclude_none=True),
     )
     temporary = settings.state_dir / f"{RUNNING}.new"

@@ -31,10 +31,17 @@ def cell(
 
 
 def outcome(
-    token: str, *, slot: int | None = None, value: int = 1, metric: str = "correct"
+    token: str,
+    *,
+    slot: int | None = None,
+    value: int = 1,
+    metric: str = "correct",
+    stage: int = 0,
+    variant: Variant = Variant.CHALLENGER,
+    experiment: str = DIGITS,
 ) -> OutcomeRecord:
-    expires_at = datetime.now(UTC) + timedelta(days=1)
-    return OutcomeRecord(cell(f"{metric}:{value}"), token, slot, metric, expires_at)
+    where = cell(f"{metric}:{value}", stage=stage, variant=variant, experiment=experiment)
+    return OutcomeRecord(where, token, slot, metric, datetime.now(UTC) + timedelta(days=1))
 
 
 class TestDocuments:
@@ -307,18 +314,41 @@ class TestEvidence:
         assert await store.apply(Batch("edge-0", 10, 12, {cell(): 0}, {cell(): frozenset()})) == 12
         assert await store.counters(DIGITS) == {}
 
-    async def test_a_unit_counts_once_in_the_whole_experiment(self, store: Store) -> None:
-        first, later = cell(stage=0), cell(stage=1, variant=Variant.CHAMPION)
+    async def test_a_unit_counts_once_in_each_stage_from_whichever_source(
+        self, store: Store
+    ) -> None:
+        first, later = cell(stage=0), cell(stage=1)
         await store.apply(Batch("edge-0", 0, 1, slots={first: frozenset({1, 2, 3})}))
         await store.apply(Batch("edge-0", 1, 2, slots={later: frozenset({2, 3, 4})}))
-        await store.apply(Batch("edge-1", 0, 1, slots={first: frozenset({4, 5})}))
-        assert await store.counters(DIGITS) == {first: 4, later: 1}
+        await store.apply(Batch("edge-1", 0, 1, slots={first: frozenset({3, 4, 5})}))
+        await store.apply(Batch("edge-1", 1, 2, slots={later: frozenset({4, 5})}))
+        assert await store.counters(DIGITS) == {first: 5, later: 4}
 
-    async def test_in_one_batch_a_unit_belongs_to_its_earliest_stage(self, store: Store) -> None:
+    async def test_in_one_batch_a_unit_counts_in_each_stage_it_was_met_in(
+        self, store: Store
+    ) -> None:
         met = frozenset({1, 2})
-        stages = {cell(stage=2): met, cell(stage=0): met, cell(stage=1): met}
+        stages = {cell(stage=2): met, cell(stage=0): met, cell(stage=10): met}
         await store.apply(Batch("edge-0", 0, 1, slots=stages))
-        assert await store.counters(DIGITS) == {cell(stage=0): 2}
+        assert await store.counters(DIGITS) == dict.fromkeys(stages, 2)
+
+    async def test_within_a_stage_a_unit_counts_in_the_variant_it_was_met_in_first(
+        self, store: Store
+    ) -> None:
+        seen = frozenset({1, 2})
+        champion, veteran = cell(variant=Variant.CHAMPION), cell(variant=Variant.VETERAN)
+        await store.apply(Batch("edge-0", 0, 1, slots={champion: seen}))
+        await store.apply(Batch("edge-0", 1, 2, slots={cell(): seen, veteran: frozenset({2, 3})}))
+        assert await store.counters(DIGITS) == {champion: 2, veteran: 1}
+
+    async def test_veterans_are_counted_in_cells_of_their_own(self, store: Store) -> None:
+        arms = {
+            cell(stage=1, variant=variant): frozenset({number})
+            for number, variant in enumerate(Variant)
+        }
+        requests = {cell("requests", stage=1, variant=variant): 3 for variant in Variant}
+        await store.apply(Batch("edge-0", 0, 1, requests, arms))
+        assert await store.counters(DIGITS) == requests | dict.fromkeys(arms, 1)
 
     async def test_each_counter_and_each_experiment_counts_the_unit(self, store: Store) -> None:
         seen = frozenset({7})
@@ -351,11 +381,8 @@ class TestEvidence:
         whole = frozenset(range(0, SLOTS, 42))
         assert len(whole) > 99_000
         await store.apply(Batch("edge-0", 0, 1, slots={cell(): half}))
-        await store.apply(Batch("edge-0", 1, 2, slots={cell(stage=1): whole}))
-        assert await store.counters(DIGITS) == {
-            cell(): len(half),
-            cell(stage=1): len(whole) - len(half),
-        }
+        await store.apply(Batch("edge-0", 1, 2, slots={cell(): whole, cell(stage=1): half}))
+        assert await store.counters(DIGITS) == {cell(): len(whole), cell(stage=1): len(half)}
 
 
 class TestOutcomes:
@@ -371,7 +398,9 @@ class TestOutcomes:
         assert await store.observe([outcome("a", value=0)]) == [Applied.DUPLICATE]
         assert await store.counters(DIGITS) == {cell("correct:1"): 1, cell("correct:0"): 1}
 
-    async def test_a_unit_counts_once_per_metric_whatever_the_value(self, store: Store) -> None:
+    async def test_in_a_stage_a_unit_counts_once_per_metric_whatever_the_value(
+        self, store: Store
+    ) -> None:
         reported = [
             outcome("a", slot=5),
             outcome("b", slot=5, value=0),
@@ -392,6 +421,69 @@ class TestOutcomes:
         await store.observe([outcome("a", slot=5), outcome("b", slot=5)])
         assert await store.observe([outcome("b", slot=5)]) == [Applied.DUPLICATE]
 
+    async def test_a_unit_counts_again_in_a_later_stage(self, store: Store) -> None:
+        for stage in (0, 1, 9, 19):
+            reported = [outcome(f"{stage}/{n}", slot=5, stage=stage) for n in "ab"]
+            assert await store.observe(reported) == [Applied.COUNTED, Applied.REPEATED_UNIT]
+        assert await store.counters(DIGITS) == {
+            cell("correct:1", stage=stage): 1 for stage in (0, 1, 9, 19)
+        }
+
+    @pytest.mark.parametrize("in_one_call", [True, False])
+    async def test_an_outcome_that_comes_after_one_of_a_later_stage_is_not_counted(
+        self, store: Store, in_one_call: bool
+    ) -> None:
+        reported = [
+            outcome("a", slot=5, stage=2, variant=Variant.VETERAN),
+            outcome("b", slot=5, stage=0),
+            outcome("c", slot=5, stage=1, variant=Variant.CHAMPION),
+            outcome("d", slot=5, stage=3),
+            outcome("b", slot=5, stage=0),
+        ]
+        if in_one_call:
+            results = await store.observe(reported)
+        else:
+            results = [applied for each in reported for applied in await store.observe([each])]
+        assert results == [
+            Applied.COUNTED,
+            Applied.REPEATED_UNIT,
+            Applied.REPEATED_UNIT,
+            Applied.COUNTED,
+            Applied.DUPLICATE,
+        ]
+        assert await store.counters(DIGITS) == {
+            cell("correct:1", stage=2, variant=Variant.VETERAN): 1,
+            cell("correct:1", stage=3): 1,
+        }
+
+    async def test_the_order_of_stages_is_asked_of_each_unit_metric_and_experiment_by_itself(
+        self, store: Store
+    ) -> None:
+        await store.observe([outcome("a", slot=5, stage=1)])
+        others = [
+            outcome("b", slot=6),
+            outcome("c", slot=5, metric="clicked"),
+            outcome("d", slot=5, experiment="other"),
+            outcome("e"),
+        ]
+        assert await store.observe(others) == [Applied.COUNTED] * 4
+
+    async def test_a_request_that_is_a_unit_of_its_own_counts_in_whichever_order(
+        self, store: Store
+    ) -> None:
+        reported = [outcome(str(stage), stage=stage) for stage in (3, 0, 2)]
+        assert await store.observe(reported) == [Applied.COUNTED] * 3
+
+    async def test_of_concurrent_outcomes_of_one_unit_in_two_stages_the_later_always_counts(
+        self, store: Store
+    ) -> None:
+        for slot in range(20):
+            early, later = outcome(f"a{slot}", slot=slot), outcome(f"b{slot}", slot=slot, stage=1)
+            await asyncio.gather(store.observe([early]), store.observe([later]))
+        counters = await store.counters(DIGITS)
+        assert counters[cell("correct:1", stage=1)] == 20
+        assert counters.get(cell("correct:1"), 0) <= 20
+
     async def test_units_met_by_batches_may_still_have_outcomes(self, store: Store) -> None:
         await store.apply(Batch("edge-0", 0, 1, slots={cell("units"): frozenset({5})}))
         assert await store.observe([outcome("a", slot=5)]) == [Applied.COUNTED]
@@ -404,6 +496,14 @@ class TestOutcomes:
         ]
         assert await store.observe(reported) == expected
         assert await store.counters(DIGITS) == {cell("correct:1"): 700}
+
+    async def test_a_thousand_outcomes_of_many_stages_are_answered_one_by_one(
+        self, store: Store
+    ) -> None:
+        grown = [outcome(f"t{i}", slot=i % 50, stage=i // 50) for i in range(1000)]
+        assert await store.observe(grown) == [Applied.COUNTED] * 1000
+        again = [outcome(f"u{i}", slot=i % 50, stage=i // 50) for i in range(1000)]
+        assert await store.observe(again) == [Applied.REPEATED_UNIT] * 1000
 
     async def test_of_concurrent_reports_of_one_outcome_one_counts(self, store: Store) -> None:
         results = await asyncio.gather(*(store.observe([outcome("a")]) for _ in range(20)))

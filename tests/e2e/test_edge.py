@@ -564,7 +564,16 @@ def test_malformed_http_is_refused_and_not_logged(edge: Edge, request_bytes: byt
 
 
 def test_flipping_routes_under_load_loses_no_request(edge: Edge) -> None:
-    """Also: once a change has returned, no request that starts later obeys the route before."""
+    flip_under_load(edge)
+
+
+def test_several_threads_flip_as_one_and_write_whole_lines() -> None:
+    with running_edge(edge_threads=2) as edge:
+        flip_under_load(edge)
+
+
+def flip_under_load(edge: Edge) -> None:
+    """No request is lost, and none that starts after a change has returned obeys the one before."""
     edge.route(champion=CHAMPION)
     first = edge.epoch
     stop = threading.Event()

@@ -167,15 +167,13 @@ async def test_removing_versions_fails_no_request_of_another(ray, serve, store, 
     assert (await client.get(ray.url(TWO, "/ready"))).status_code == 404
 
 
-async def test_two_clusters_do_not_disturb_each_other(ray, client, tmp_path):
+async def test_a_second_cluster_comes_and_goes_without_disturbing_the_first(ray, client, tmp_path):
     other = make_ray(tmp_path)
     await ray_cluster.start(other.cluster)
     try:
         async with other.serve() as serve:
             await serve.deploy(())
-            for running in (ray, other):
-                routes = f"http://127.0.0.1:{running.options.ingress_port}/-/routes"
-                assert (await client.get(routes)).status_code == 200
+            assert (await client.get(ray.url(ONE, "/ready"))).status_code == 200
             assert (await client.get(other.url(ONE, "/ready"))).status_code == 404
     finally:
         await ray_cluster.stop(other.cluster.directory)

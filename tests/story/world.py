@@ -8,13 +8,16 @@ in the middle of anything.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from experiments.errors import StoreUnavailable
 from experiments.evidence import LOST
@@ -25,6 +28,7 @@ from experiments.spec import read_declaration
 from experiments.store import Batch, Cell, Fence, Kind, OutcomeRecord
 from experiments.store.memory import MemoryStore
 from registry import Aliases, ChampionChange
+from registry.errors import CatalogUnavailable, TiltyardError
 from registry.memory import MemoryCatalog
 from registry.refs import ModelName, Version, VersionRef
 from serving.api import create
@@ -68,18 +72,30 @@ class Crashed(BaseException):
     """Control died here, as by `kill -9`: nothing catches it, nothing is tidied up."""
 
 
+def _crash() -> None:
+    raise Crashed
+
+
 @dataclass
 class Fuse:
-    """Counts everything that control changes, and kills it after the change that was asked for."""
+    """Counts everything that control changes, and strikes after the change that was asked for."""
 
     steps: int = 0
     ends_at: int | None = None
+    strike: Callable[[], None] = _crash
+    witnesses: list[Callable[[], None]] = field(default_factory=list)
+    """Look at the world after every change, a fatal one included."""
 
     def burn(self) -> None:
         self.steps += 1
+        self.look()
         if self.ends_at is not None and self.steps >= self.ends_at:
             self.ends_at = None
-            raise Crashed
+            self.strike()
+
+    def look(self) -> None:
+        for witness in self.witnesses:
+            witness()
 
 
 @dataclass
@@ -114,13 +130,32 @@ class WatchedStore(MemoryStore):
         await super().delete(kind, name)
         self.fuse.burn()
 
+    def lose_everything(self) -> None:
+        """Be as empty as a Redis whose disk was replaced."""
+        forgotten = MemoryStore(now=self._now)
+        forgotten._watchers = self._watchers
+        vars(self).update(vars(forgotten))
+
 
 class WatchedCatalog(MemoryCatalog):
-    """The memory catalog; each change of names or history is a step."""
+    """The memory catalog, if it is `up`; each change of names or history is a step."""
 
     def __init__(self, clock: HandClock, fuse: Fuse) -> None:
         super().__init__(now=clock)
         self.fuse = fuse
+        self.up = True
+
+    async def models(self) -> tuple[ModelName, ...]:
+        self._require_up()
+        return await super().models()
+
+    def _model(self, model: ModelName) -> object:
+        self._require_up()
+        return super()._model(model)
+
+    def _require_up(self) -> None:
+        if not self.up:
+            raise CatalogUnavailable("there is no registry in this test")
 
     async def set_aliases(self, model: ModelName, aliases: Aliases) -> None:
         await super().set_aliases(model, aliases)
@@ -134,13 +169,15 @@ class WatchedCatalog(MemoryCatalog):
 class MemoryRuntime:
     """HAProxy's map; `up` says whether HAProxy runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], None] = lambda: None) -> None:
+        self.look = look
         self.up = True
         self.map: dict[ModelName, str] = {}
 
     async def set_route(self, model: ModelName, value: str) -> None:
         self._require_up()
         self.map[model] = value
+        self.look()
 
     async def routes(self) -> Mapping[ModelName, str]:
         self._require_up()
@@ -151,12 +188,20 @@ class MemoryRuntime:
             raise EdgeStopped("HAProxy does not run in this test")
 
 
+class QuickBook(RouteBook):
+    """An edge's files, without waiting for the disk: no test cuts the power."""
+
+    def make_durable(self) -> None:
+        self._unsettled.clear()
+
+
 class MemoryServe:
     """Ray Serve, for which loading takes no time.
 
     Attributes:
         broken: Versions that do not load, and what they raise.
         unreachable: Versions that are loaded, but do not answer through the ingress.
+        lost: How many replicas of a version have died.
         up: Whether Ray can be reached.
         deploys: How often it was told what to run.
     """
@@ -165,6 +210,7 @@ class MemoryServe:
         self.fuse = fuse
         self.broken: dict[VersionRef, str] = {}
         self.unreachable: set[VersionRef] = set()
+        self.lost: dict[VersionRef, int] = {}
         self.up = True
         self.deploys = 0
         self.specs: dict[str, HostSpec] = {}
@@ -189,7 +235,17 @@ class MemoryServe:
         why = self.broken.get(spec.ref)
         if why is not None:
             return Application("DEPLOY_FAILED", why, 0, 0, self.config(spec))
-        return Application("RUNNING", "", spec.replicas, 0, self.config(spec))
+        running = spec.replicas - self.lost.get(spec.ref, 0)
+        return Application("RUNNING", "", running, 0, self.config(spec))
+
+    def is_hot(self, ref: VersionRef) -> bool:
+        """Tell whether the version would answer now with all that was declared of it."""
+        troubled = ref in self.unreachable or ref in self.broken or self.lost.get(ref)
+        return self.is_loaded(ref) and not troubled
+
+    def is_loaded(self, ref: VersionRef) -> bool:
+        """Tell whether Ray was told to run the version, whatever has become of it."""
+        return application_name(ref) in self.specs
 
     def _require_up(self) -> None:
         if not self.up:
@@ -286,7 +342,8 @@ class World:
 
     def _new_control(self) -> Control:
         self.lives += 1
-        switch = Switch(self.store, self.records)
+        # Every edge that is to obey has obeyed when a route is written, so none is waited for.
+        switch = Switch(self.store, self.records, patience=0)
         return Control(
             settings=self.settings,
             store=self.store,
@@ -324,8 +381,54 @@ class World:
             await self.control.bookkeeping.tick(fence)
         return ticked
 
+    async def live(self, seconds: int) -> list[str]:
+        """Let control and edges live on, every part of them for itself, as their loops do.
+
+        Returns:
+            What control could not do: codes of errors, and names of experiments.
+        """
+        failed: list[str] = []
+        for _ in range(seconds):
+            await self.pass_time(1)
+            try:
+                ticked = await self.control.controller.tick()
+            except StoreUnavailable as error:
+                self.control.fence = None
+                failed.append(error.code)
+                continue
+            failed += ticked.failed
+            self.control.fence = ticked.fence
+            for part in (self._drain, self._reconcile, self._keep_books):
+                try:
+                    await part()
+                except TiltyardError as error:
+                    failed.append(error.code)
+        return failed
+
+    async def _drain(self) -> None:
+        await self.control.intake.drain()
+
+    async def _reconcile(self) -> None:
+        if self.control.fence is not None:
+            fence = self.control.fence
+            await reconcile(self.store, self.serve, now=self.clock(), fence=fence)
+
+    async def _keep_books(self) -> None:
+        if self.control.fence is not None:
+            await self.control.bookkeeping.tick(self.control.fence)
+
+    def rival(self) -> Control:
+        """Start a second control beside the first, and return it."""
+        return self._new_control()
+
     def crash_after(self, steps: int) -> None:
         """Have control die, by raising `Crashed`, right after so many further changes."""
+        self.fuse.strike = _crash
+        self.fuse.ends_at = self.fuse.steps + steps
+
+    def lose_store_after(self, steps: int) -> None:
+        """Have the store be away right after so many further changes."""
+        self.fuse.strike = self.store.disconnect
         self.fuse.ends_at = self.fuse.steps + steps
 
     async def restart_control(self) -> None:
@@ -336,9 +439,14 @@ class World:
 
     def transport(self) -> httpx2.ASGITransport:
         """Return a way to the control API that needs no socket."""
-        api = create(_opened_already)
-        api.state.control = self.control
-        return httpx2.ASGITransport(app=api)
+        api = _api()
+
+        async def present(scope: Scope, receive: Receive, send: Send) -> None:
+            # Whichever control is the present one when it is asked.
+            api.state.control = self.control
+            await api(scope, receive, send)
+
+        return httpx2.ASGITransport(app=present)
 
     def http(self) -> httpx2.AsyncClient:
         """Return a client of the control API."""
@@ -356,10 +464,10 @@ class World:
         """Start an edge; one of the same name is taken up with the files that it left."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        runtime = MemoryRuntime()
+        runtime = MemoryRuntime(self.fuse.look)
         agent = Agent(
             name,
-            book=RouteBook(folder),
+            book=QuickBook(folder),
             store=self.store,
             runtime=runtime,
             lease=self.settings.edge_lease,
@@ -518,5 +626,11 @@ def model_folder(parent: Path, name: str, *, columns: int = 64) -> Path:
     return folder
 
 
-def _opened_already() -> object:
-    raise AssertionError("the API's lifespan does not run in this test")
+@cache
+def _api() -> FastAPI:
+    """Build the API once: the worlds of a test run take turns with it."""
+
+    def opened_already() -> AbstractAsyncContextManager[Control]:
+        raise AssertionError("the API's lifespan does not run in this test")
+
+    return create(opened_already)

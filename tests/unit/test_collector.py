@@ -75,7 +75,7 @@ def cell(counter: str, *, stage: int = 0, variant: Variant = Variant.CHALLENGER)
 def expected(lines: list[Line]) -> Mapping[Cell, int]:
     """Count as the contract says, one line at a time."""
     counts: Counter[Cell] = Counter()
-    met: set[tuple[str, str, int]] = set()
+    met: set[tuple[str, str, int, int]] = set()
     for line in lines:
         if line.experiment == "-":
             continue
@@ -85,7 +85,7 @@ def expected(lines: list[Line]) -> Mapping[Cell, int]:
         if line.experiment == DIGITS:
             distinct[SLOW] = line.took > 250
         for counter, holds in (plain | distinct).items():
-            unit = (line.experiment, counter, line.slot or 0)
+            unit = (line.experiment, counter, line.stage, line.slot or 0)
             repeated = counter in distinct and line.slot is not None and unit in met
             if holds and not repeated:
                 where = ExperimentName(line.experiment), line.stage, line.variant
@@ -148,7 +148,7 @@ async def test_a_line_counts_for_what_happened(tmp_path, line, counters) -> None
     assert await counted(store) == {cell(counter): 1 for counter in counters}
 
 
-async def test_a_unit_counts_where_it_was_met_first_and_its_requests_count_each() -> None:
+def test_a_unit_counts_once_a_stage_and_its_requests_count_each() -> None:
     lines = [Line(stage=0), Line(stage=1), Line(stage=1, status=500), Line(stage=1, status=500)]
     batch = aggregate(b"".join(map(bytes, lines))).batch("s", 0, 1, ())
     assert batch.counts == {
@@ -156,7 +156,19 @@ async def test_a_unit_counts_where_it_was_met_first_and_its_requests_count_each(
         cell("requests", stage=1): 3,
         cell("errors", stage=1): 2,
     }
-    assert batch.slots == {cell("units"): {7}, cell("error_rate", stage=1): {7}}
+    assert batch.slots == {
+        cell("units"): {7},
+        cell("units", stage=1): {7},
+        cell("error_rate", stage=1): {7},
+    }
+
+
+def test_a_veteran_is_counted_apart_from_both_variants() -> None:
+    lines = [Line(stage=1, slot=n, variant=variant) for n, variant in enumerate(Variant)]
+    batch = aggregate(b"".join(map(bytes, lines))).batch("s", 0, 1, ())
+    assert batch.slots == {
+        cell("units", stage=1, variant=variant): {n} for n, variant in enumerate(Variant)
+    }
 
 
 def test_units_that_the_store_has_are_not_sent_again() -> None:
@@ -167,6 +179,9 @@ def test_units_that_the_store_has_are_not_sent_again() -> None:
     second = Aggregate(MARKS, applied)
     second.add(bytes(Line()) + bytes(Line(slot=8)))
     assert second.batch("s", 1, 2, ()).slots == {cell("units"): {8}}
+    grown = Aggregate(MARKS, applied)
+    grown.add(bytes(Line(stage=1)))
+    assert grown.batch("s", 1, 2, ()).slots == {cell("units", stage=1): {7}}
     applied.forget()
     third = Aggregate(MARKS, applied)
     third.add(bytes(Line()))
@@ -180,7 +195,9 @@ def test_what_is_remembered_of_units_is_bounded() -> None:
         slots = {Cell(name, 0, Variant.CHAMPION, "units"): frozenset({1})}
         applied.remember(Batch("s", number, number + 1, {}, slots))
     kept = [
-        number for number in range(5) if any(applied.bits(ExperimentName(f"e{number}"), "units"))
+        number
+        for number in range(5)
+        if any(applied.bits(ExperimentName(f"e{number}"), "units", stage=0))
     ]
     assert kept == [3, 4]
 

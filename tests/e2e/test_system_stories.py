@@ -1,0 +1,139 @@
+"""The stories of the demo in small: promoted, rolled back for harm, for faults, and by hand."""
+
+import asyncio
+import json
+from time import monotonic
+
+import pytest
+
+from serving.client import ControlClient
+from tests.e2e.client import Rows
+from tests.e2e.oracle import Fault, Oracle
+from tests.e2e.system_fixture import BY, System
+
+MODEL = "stories"
+
+FAIR, BETTER, WORSE, FRAGILE = 1, 2, 3, 4
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def stories(system: System) -> System:
+    """The system with four versions of one model."""
+
+    async def prepare() -> None:
+        await system.register(
+            MODEL, Oracle(0.75), Oracle(0.97), Oracle(0.40), Oracle(0.97, fragile=True)
+        )
+        async with system.control() as control:
+            await system.hot(control, MODEL, v1=1, v2=1, v3=1, v4=1)
+
+    asyncio.run(prepare())
+    return system
+
+
+def experiment(name: str, challenger: int, share: str, **changes: str) -> bytes:
+    """Return an experiment file."""
+    fields = {
+        "name": name,
+        "model": MODEL,
+        "challenger": str(challenger),
+        "unit": "header:x-unit-id",
+        "share": share,
+        "goal": "{metric: correct, kind: binary, direction: increase, min_effect: 1%}",
+        "guardrails": "[{metric: error_rate, max_ratio: 2.0, negligible: 3%}]",
+        "limits": "{min_units: 200, min_runtime: 2s, max_runtime: 1d}",
+        "deadline": "1s",
+    }
+    return "".join(f"{key}: {value}\n" for key, value in (fields | changes).items()).encode()
+
+
+async def last_receipt(control: ControlClient, view) -> dict:
+    """Return the receipt of an experiment's verdict, after making the decision again."""
+    assert (await control.replay(view["receipt"]))["same"]
+    return json.loads(await control.receipt(view["receipt"]))
+
+
+async def test_a_better_version_is_promoted(stories: System, control: ControlClient):
+    name = "better"
+    await stories.hot(control, MODEL, v1=1, v2=1)
+    await stories.stand(control, MODEL, FAIR)
+    # Half of the users come back, so that some of them are there in both stages.
+    async with stories.traffic(control, MODEL, Rows(name, returning=0.3)) as traffic:
+        await control.start(experiment(name, BETTER, "[20%, 50%]"), by=BY)
+        view = await stories.ended(control, name)
+        await traffic.answered(50)
+    assert (view["state"], traffic.failed) == ("promoted", [])
+    assert {answer.version for answer in traffic.answers[-30:]} == {BETTER}
+    route = await control.route(MODEL)
+    assert (route["champion"], route["previous"], route["trial"]) == (BETTER, FAIR, None)
+    assert (await last_receipt(control, view))["act"]["kind"] == "promote"
+    view = await stories.books_balance(control, name, traffic)
+    assert len(view["evidence"]["stages"]) == 2
+
+
+async def test_a_version_that_misses_the_goal_is_rolled_back(
+    stories: System, control: ControlClient
+):
+    name = "worse"
+    await stories.hot(control, MODEL, v1=1, v3=1)
+    await stories.stand(control, MODEL, FAIR)
+    async with stories.traffic(control, MODEL, Rows(name)) as traffic:
+        await control.start(experiment(name, WORSE, "[20%, 50%]"), by=BY)
+        view = await stories.ended(control, name)
+        await traffic.answered(50)
+    assert (view["state"], traffic.failed) == ("rolled_back", [])
+    act = (await last_receipt(control, view))["act"]
+    assert (act["kind"], act["culprits"]) == ("roll_back", ["correct"])
+    assert {answer.version for answer in traffic.answers[-30:]} == {FAIR}
+    await stories.books_balance(control, name, traffic)
+
+
+def often(number: int) -> Fault:
+    """Break a fragile version in each of the three ways."""
+    match number % 40:
+        case 5 | 15 | 25 | 35:
+            return Fault.RAISE
+        case 10:
+            return Fault.HANG
+        case 20:
+            return Fault.DIE
+    return Fault.NONE
+
+
+async def test_a_version_that_raises_hangs_and_dies_is_rolled_back_and_no_user_sees_it(
+    stories: System, control: ControlClient
+):
+    name = "fragile"
+    await stories.hot(control, MODEL, v1=1, v4=1)
+    await stories.stand(control, MODEL, FAIR)
+    async with stories.traffic(control, MODEL, Rows(name, faults=often)) as traffic:
+        await control.start(experiment(name, FRAGILE, "[20%, 50%]"), by=BY)
+        view = await stories.ended(control, name)
+        await traffic.answered(50)
+    assert (view["state"], traffic.failed) == ("rolled_back", [])
+    act = (await last_receipt(control, view))["act"]
+    assert (act["kind"], act["culprits"]) == ("roll_back", ["error_rate"])
+    assert any(answer.failover for answer in traffic.answers)
+    await stories.books_balance(control, name, traffic)
+
+
+async def test_a_rollback_by_hand_is_obeyed_when_it_is_acknowledged(
+    stories: System, control: ControlClient
+):
+    await stories.hot(control, MODEL, v1=1, v2=1)
+    await stories.stand(control, MODEL, FAIR)
+    await control.promote(MODEL, BETTER, by=BY)
+    async with stories.traffic(control, MODEL, Rows("by-hand")) as traffic:
+        await traffic.answered(50, lambda answer: answer.version == BETTER)
+        done = await control.rollback(MODEL, by=BY, why="second thoughts")
+        acknowledged = monotonic()
+        await traffic.answered(50)
+    assert (done["from_version"], done["to_version"]) == (BETTER, FAIR)
+    assert (done["edges"], done["silent"]) == ([stories.settings.edge_name], [])
+    assert done["milliseconds"] > 0
+    assert traffic.failed == []
+    epoch = (await control.route(MODEL))["epoch"]
+    after = {(answer.version, answer.epoch) for answer in traffic.since(acknowledged)}
+    assert after == {(FAIR, epoch)}

@@ -1,0 +1,95 @@
+"""What must hold for users at every moment of every story, whatever dies in between."""
+
+from dataclasses import dataclass, field
+
+from experiments.codec import decode
+from experiments.experiment import Experiment
+from experiments.lifecycle import serves_challenger
+from experiments.model import ExperimentName
+from experiments.store import Kind
+from registry.refs import ModelName, VersionRef
+from serving.edge.mapfile import parse_line
+from serving.routes import Route
+from tests.story.world import Edge, World
+
+
+@dataclass
+class Users:
+    """Watches the maps that requests obey, after every change of anything.
+
+    Attributes:
+        forced: Versions that a person insisted on, hot or not.
+    """
+
+    world: World
+    forced: set[VersionRef] = field(default_factory=set)
+    met: dict[tuple[str, ModelName], Route] = field(default_factory=dict)
+    gone: set[tuple[str, ExperimentName]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, world: World) -> "Users":
+        """Begin to watch."""
+        users = cls(world)
+        users.look()
+        world.fuse.witnesses.append(users.look)
+        return users
+
+    def look(self) -> None:
+        """Fail if any user could be harmed now."""
+        for name, edge in self.world.edges.items():
+            for model in edge.runtime.map:
+                self._judge(name, self.obeyed(edge, model))
+        self._agree()
+
+    def obeyed(self, edge: Edge, model: ModelName) -> Route:
+        """Return the route that requests at `edge` obey, as far as the map has it."""
+        return parse_line(f"{model} {edge.runtime.map[model]}", self.world.clock())
+
+    def _judge(self, edge: str, route: Route) -> None:
+        before = self.met.get((edge, route.model))
+        self.met[edge, route.model] = route
+        if before is not None:
+            assert route.epoch >= before.epoch, "epochs never go backwards"
+        served = _served(route)
+        new = served - (_served(before) if before else set())
+        for ref in served - self.forced:
+            assert self.world.serve.is_loaded(ref), f"users are sent to {ref}, which is unloaded"
+        for ref in new - self.forced:
+            assert self.world.serve.is_hot(ref), f"users are sent to {ref}, which is not hot"
+        now = route.trial and route.trial.experiment
+        for over in {e for at, e in self.gone if at == edge}:
+            assert over != now, f"the trial of {over} was withdrawn, and is back"
+        if before and before.trial and before.trial.experiment != now:
+            self.gone.add((edge, before.trial.experiment))
+        if now is not None:
+            assert route.champion != route.trial.challenger, "a version is compared with itself"
+
+    def _agree(self) -> None:
+        """Edges that obey the same epoch obey the same route, unless told otherwise by hand."""
+        told: dict[tuple[ModelName, int], str] = {}
+        for edge in self.world.edges.values():
+            for model, value in edge.runtime.map.items():
+                if model not in edge.agent.known.overrides:
+                    epoch = self.obeyed(edge, model).epoch
+                    assert told.setdefault((model, epoch), value) == value, "two routes, one epoch"
+
+    def assert_at_rest(self) -> None:
+        """Fail unless every edge that hears obeys what the store says, and nothing is half done."""
+        for stored in self.world.store._living(Kind.EXPERIMENT).values():
+            experiment = decode(Experiment, stored.body)
+            for edge in self.world.edges.values():
+                if edge.alive and not edge.deaf:
+                    trial = self.obeyed(edge, experiment.declaration.model).trial
+                    meets = trial is not None and trial.experiment == experiment.declaration.name
+                    assert meets == serves_challenger(experiment.state)
+        for stored in self.world.store._living(Kind.ROUTE).values():
+            route = decode(Route, stored.body)
+            for edge in self.world.edges.values():
+                if edge.alive and not edge.deaf:
+                    assert edge.route(route.model).epoch == route.epoch
+                    assert _served(self.obeyed(edge, route.model)) == _served(route)
+
+
+def _served(route: Route) -> set[VersionRef]:
+    versions = {route.champion} | ({route.trial.challenger} if route.trial else set())
+    return {VersionRef(route.model, version) for version in versions}
