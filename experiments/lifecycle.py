@@ -130,7 +130,8 @@ def advance(state: State, event: Event) -> State:
     """
     exits = TABLE[state].exits
     if event not in exits:
-        allowed = ", ".join(exits) if exits else "nothing, it is over"
+        by_people = [each for each in exits if each is not Event.DONE]
+        allowed = ", ".join(by_people) if by_people else "nothing, it is over"
         raise WrongState(
             f"{_words(event)!r} is not allowed while the experiment is {_words(state)}; "
             f"allowed: {_words(allowed)}"

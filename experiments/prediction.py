@@ -1,7 +1,8 @@
 """Prediction ids: signed, so that an outcome needs no lookup and cannot be made up.
 
-Nine fields between dots: model, version, experiment, stage, variant (`c`, `t` or `v`), slot, second of
-minting, nonce, and the signature over everything before it. A field that does not apply is `-`.
+Nine fields between dots: model, version, experiment, stage, variant (`c`, `t` or `v`), slot,
+second of minting, nonce, and the signature over everything before it. A field that does not apply
+is `-`.
 The edge mints them in Lua; this is the reference, and what verifies them.
 """
 

@@ -20,6 +20,7 @@ from registry.errors import TiltyardError, UnknownVersion
 from registry.mlflow import MlflowCatalog
 from registry.refs import ModelName, VersionRef
 from serving.bookkeeping import Bookkeeping
+from serving.break_glass import Order, RolledBack, break_glass
 from serving.clock import Clock, utc_now
 from serving.commands import Commands
 from serving.controller import Controller
@@ -28,7 +29,7 @@ from serving.hosts.reconciler import Serve, reconcile
 from serving.hosts.serve import HostOptions, ServeClient
 from serving.intake import Intake
 from serving.records import Records
-from serving.rollback import Order, Rollback, RolledBack, break_glass
+from serving.rollback import Rollback
 from serving.settings import Settings
 from serving.switch import Switch
 from serving.views import (

@@ -61,7 +61,11 @@ class Bookkeeping:
             previous = aliases.previous if aliases.previous in states else None
             why = "The registry's champion." if aliases.champion else "The first version deployed."
             route = Route(model, 1, champion, previous, None, CONTROLLER, why, self._clock())
-            await self._switch.change(model, lambda found, new=route: found or new, fence=fence)  # type: ignore[misc]
+
+            async def change(found: Route | None, first: Route = route) -> Route:
+                return found or first
+
+            await self._switch.change(model, change, fence=fence)
             acted.append(f"{model}: version {champion} is the champion. {why}")
         return acted
 

@@ -6,7 +6,7 @@ leaves half done.
 
 from dataclasses import dataclass
 
-from experiments.errors import ExperimentExists, UnknownExperiment, WrongState
+from experiments.errors import ExperimentExists, StaleRevision, UnknownExperiment, WrongState
 from experiments.experiment import Experiment
 from experiments.lifecycle import Event
 from experiments.model import Declaration, ExperimentName
@@ -19,7 +19,7 @@ from serving.clock import Clock
 from serving.errors import InUse, SignatureMismatch
 from serving.hosts import HostSpec, HostStatus, declare, statuses
 from serving.hosts import withdraw as withdraw_host
-from serving.intent import wanted_route
+from serving.intent import is_tried
 from serving.records import Held, Records
 from serving.rollback import require_hot
 from serving.routes import Route
@@ -113,13 +113,16 @@ class Commands:
         await require_hot(self._store, declaration.challenger_ref, "an experiment with it")
         champion = VersionRef(declaration.model, route.champion)
         await require_hot(self._store, champion, "an experiment against it")
-        experiment = Experiment.begin(declaration, route.champion, self._clock())
+        now = self._clock()
+        experiment = Experiment.begin(declaration, route.champion, now)
         held = await self._records.write_experiment(experiment, expected=0)
-        if (earlier := await self._earlier(experiment)) is not None:
-            # Two starts crossed; the later one withdraws before it has touched any traffic.
+        settled = await self._switch.settle(experiment, by=by, at=now)
+        if not is_tried(experiment, settled.after):
+            # Two starts crossed, and the route has room for one trial.
             await self._store.delete(Kind.EXPERIMENT, declaration.name)
-            raise ExperimentExists(f"{declaration.model} is in the experiment {earlier}.")
-        await self.settle(held.value, by=by)
+            raise ExperimentExists(
+                f"Another experiment, or promotion, of {declaration.model} was quicker."
+            )
         return held
 
     async def tell(self, name: ExperimentName, event: Event, *, by: str, why: str) -> Switched:
@@ -136,7 +139,7 @@ class Commands:
         receipt = await self._receipt(held.value.declaration.model, event, by, reasons, held.value)
         changed = held.value.after(event, now, reasons=reasons, receipt=receipt)
         await self._records.write_experiment(changed, expected=held.revision)
-        return await self.settle(changed, by=by)
+        return await self._switch.settle(changed, by=by, at=now)
 
     async def promote(self, ref: VersionRef, *, by: str, why: str) -> Switched:
         """Make `ref` the champion now, whatever its experiment has shown.
@@ -145,6 +148,7 @@ class Commands:
             UnknownModel, UnknownVersion: the registry does not know it.
             TargetNotHot: it is not hot.
             WrongState: the model is in an experiment with another challenger.
+            StaleRevision: an experiment was started at the same time.
         """
         await self._catalog.version(ref)
         await require_hot(self._store, ref, "a promotion")
@@ -155,10 +159,12 @@ class Commands:
             return await self._promote_challenger(running, ref, by, reasons)
         before = await self._route(ref.model)
         if before is not None and before.champion == ref.version:
-            return await self._switch.change(ref.model, lambda _: before)
+            return await self._switch.change(ref.model, _as_it_is)
         receipt = await self._receipt(ref.model, Event.PROMOTE, by, reasons, None)
 
-        def change(route: Route | None) -> Route:
+        async def change(route: Route | None) -> Route:
+            if route is not None and route.trial is not None:
+                raise StaleRevision(f"An experiment of {ref.model} was started meanwhile.")
             epoch = route.epoch + 1 if route else 1
             previous = route.champion if route else None
             return Route(
@@ -182,19 +188,7 @@ class Commands:
         receipt = await self._receipt(ref.model, Event.PROMOTE, by, reasons, running.value)
         changed = running.value.after(Event.PROMOTE, now, reasons=reasons, receipt=receipt)
         await self._records.write_experiment(changed, expected=running.revision)
-        return await self.settle(changed, by=by)
-
-    async def settle(self, experiment: Experiment, *, by: str) -> Switched:
-        """Bring the route into line with what the experiment's state asks for."""
-        now = self._clock()
-
-        def change(route: Route | None) -> Route:
-            if route is None:
-                model = experiment.declaration.model
-                raise UnknownModel(f"{model} has lost its route; the controller rebuilds it.")
-            return wanted_route(route, experiment, by=by, at=now)
-
-        return await self._switch.change(experiment.declaration.model, change)
+        return await self._switch.settle(changed, by=by, at=now)
 
     async def _champion(self, model: ModelName) -> VersionRef | None:
         route = await self._route(model)
@@ -218,16 +212,6 @@ class Commands:
             return
         raise ExperimentExists(f"There was an experiment {declaration.name!r} already.")
 
-    async def _earlier(self, experiment: Experiment) -> ExperimentName | None:
-        name = experiment.declaration.name
-        mine = (experiment.started_at, name)
-        for held in await self._records.experiments():
-            other = held.value
-            same = other.declaration.model == experiment.declaration.model
-            if same and not other.is_final and (other.started_at, other.declaration.name) < mine:
-                return other.declaration.name
-        return None
-
     async def _receipt(
         self,
         model: ModelName,
@@ -249,3 +233,9 @@ class Commands:
                 previous=latest or (route.receipt if route else None),
             )
         )
+
+
+async def _as_it_is(route: Route | None) -> Route:
+    if route is None:
+        raise StaleRevision("The model has lost its route meanwhile.")
+    return route

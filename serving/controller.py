@@ -23,7 +23,7 @@ from experiments.decision import (
 from experiments.errors import LeaseLost, StaleRevision, StoreUnavailable
 from experiments.evidence import Evidence, gather
 from experiments.experiment import Experiment
-from experiments.lifecycle import Event, State, is_transitional
+from experiments.lifecycle import Event, State, is_transitional, serves_challenger
 from experiments.receipts import Receipt
 from experiments.spec import spec_hash
 from experiments.store import Fence, Store
@@ -32,7 +32,7 @@ from registry.refs import ModelName, VersionRef
 from serving.clock import Clock
 from serving.hosts import HostState, statuses
 from serving.hosts import withdraw as withdraw_host
-from serving.intent import CONTROLLER, wanted_route
+from serving.intent import CONTROLLER, is_tried
 from serving.records import Held, Records
 from serving.routes import Route
 from serving.settings import Settings
@@ -124,6 +124,8 @@ class Controller:
         if is_transitional(experiment.state):
             return await self._finish(held, fence)
         settled = await self._settle(experiment, fence)
+        if serves_challenger(experiment.state) and not is_tried(experiment, settled.after):
+            return await self._displace(held, fence)
         acted = [f"{experiment.declaration.name}: route repaired"] if settled.changed else []
         if experiment.state is State.HALTED:
             return acted
@@ -131,6 +133,16 @@ class Controller:
         evidence = await self.evidence(experiment)
         decision = decide(experiment.plan, evidence, now)
         return acted + await self._act(held, decision, evidence, now, fence)
+
+    async def _displace(self, held: Held[Experiment], fence: Fence) -> list[str]:
+        """End an experiment for which the route has no room: another trial or champion is there.
+
+        Two commands crossed, and the one that was to take itself back has died.
+        """
+        reasons = ("Another experiment or promotion of the model was quicker.",)
+        stopped = held.value.after(Event.STOP, self._clock(), reasons=reasons)
+        written = await self._records.write_experiment(stopped, expected=held.revision, fence=fence)
+        return await self._finish(written, fence)
 
     async def _act(
         self,
@@ -177,14 +189,7 @@ class Controller:
         ]
 
     async def _settle(self, experiment: Experiment, fence: Fence) -> Switched:
-        now = self._clock()
-
-        def change(route: Route | None) -> Route:
-            if route is None:
-                raise StaleRevision(f"{experiment.declaration.model} has no route yet")
-            return wanted_route(route, experiment, by=CONTROLLER, at=now)
-
-        return await self._switch.change(experiment.declaration.model, change, fence=fence)
+        return await self._switch.settle(experiment, by=CONTROLLER, at=self._clock(), fence=fence)
 
     async def _receipt(
         self, experiment: Experiment, decision: Decision, evidence: Evidence, now: datetime
@@ -237,7 +242,7 @@ class Controller:
                     stopped, expected=running.revision, fence=fence
                 )
 
-            def change(route: Route | None, override: Route = override) -> Route:
+            async def change(route: Route | None, override: Route = override) -> Route:
                 epoch = max(override.epoch, route.epoch if route else 0) + 1
                 return replace(override, epoch=epoch, receipt=route.receipt if route else None)
 

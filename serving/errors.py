@@ -120,7 +120,7 @@ class ControlUnavailable(TiltyardError):
 
 class UnreadableRunningFile(TiltyardError):
     code = "unreadable_running_file"
-    next_step = "Write it anew with `tiltyard down` and `tiltyard up`."
+    next_step = "Remove the file, then end what is left with `tiltyard down`."
 
 
 class Refused(TiltyardError):

@@ -95,11 +95,12 @@ class Intake:
             StoreUnavailable: the store is still away; everything is kept.
         """
         async with self._draining:
-            if not self._spool.exists():
-                return 0
-            # New arrivals go to a new file while this one is counted.
+            # New arrivals go to a new file while this one is counted, and one that a crash has
+            # left is counted before them.
             taken = self._spool.with_suffix(".draining")
             if not taken.exists():
+                if not self._spool.exists():
+                    return 0
                 self._spool.rename(taken)
             lines = taken.read_bytes().splitlines()
             kept = [found for line in lines if (found := _read(line)) is not None]

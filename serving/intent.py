@@ -30,7 +30,9 @@ def wanted_route(route: Route, experiment: Experiment, *, by: str, at: datetime)
     elif experiment.state is State.ROLLING_BACK:
         wanted = restored(route, experiment)
     else:
-        wanted = replace(route, trial=trial_of(experiment))
+        # Against any other champion it would not be the comparison that was declared.
+        fits = route.champion == experiment.champion
+        wanted = replace(route, trial=trial_of(experiment) if fits else None)
     wanted = replace(wanted, receipt=experiment.receipt or route.receipt)
     if wanted == route:
         return route
@@ -52,6 +54,11 @@ def restored(route: Route, experiment: Experiment) -> Route:
     champion = experiment.champion
     previous = None if route.previous == champion else route.previous
     return replace(route, champion=champion, previous=previous, trial=None)
+
+
+def is_tried(experiment: Experiment, route: Route) -> bool:
+    """Return whether the route carries the experiment's trial."""
+    return route.trial is not None and route.trial.experiment == experiment.declaration.name
 
 
 def trial_of(experiment: Experiment) -> Trial | None:

@@ -7,60 +7,20 @@ automatically (`serving.controller`) takes the same path through `Switch`.
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import httpx2
-
+from experiments.errors import StaleRevision
 from experiments.experiment import Experiment
 from experiments.lifecycle import Event
 from experiments.receipts import ByHand, Receipt
 from experiments.store import Store
-from registry.refs import ModelName, Version, VersionRef
+from registry.refs import Version, VersionRef
+from serving.break_glass import Order, RolledBack
 from serving.clock import Clock
-from serving.errors import EdgeUnavailable, NothingToRollBack, Refused, TargetNotHot
+from serving.errors import NothingToRollBack, TargetNotHot
 from serving.hosts import HostState, statuses
 from serving.intent import restored
 from serving.records import Held, Records
 from serving.routes import Route, withdraw
-from serving.switch import Switch
-
-ROLLBACK_SECONDS = 5.0
-"""How long break-glass waits for an edge's own socket."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A rollback as asked for.
-
-    Args:
-        to: The version to go back to; None for what the route says.
-        force: Go back even to a version that is not hot.
-    """
-
-    model: ModelName
-    by: str
-    why: str
-    to: Version | None = None
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RolledBack:
-    """A rollback that was carried out.
-
-    Args:
-        milliseconds: From the command to the last edge's word that no answer of the withdrawn
-            version starts any more.
-        silent: Live edges that have not answered in time.
-        break_glass: The edges were told directly, because the store could not be reached.
-    """
-
-    model: ModelName
-    from_version: Version
-    to_version: Version
-    edges: tuple[str, ...]
-    silent: tuple[str, ...]
-    milliseconds: float
-    receipt: str | None
-    break_glass: bool = False
+from serving.switch import ATTEMPTS, Switch
 
 
 class Rollback:
@@ -77,15 +37,31 @@ class Rollback:
 
         Raises:
             UnknownModel: the model has no route.
-            NothingToRollBack: there is neither a trial nor a previous version.
+            NothingToRollBack: there is neither a trial nor a previous version, or what was to be
+                withdrawn is withdrawn already.
             TargetNotHot: the target would not answer at once; `force` goes there all the same.
             StoreUnavailable: the store is away; `break_glass` works.
         """
-        held = await self._records.route(order.model)
-        running = await self._records.running(order.model)
+        for _ in range(ATTEMPTS):
+            held = await self._records.route(order.model)
+            running = await self._records.running(order.model)
+            planned = _withdrawn(held.value, running, order, self._clock())
+            if order.withdrawn not in (None, planned.from_version):
+                raise NothingToRollBack(
+                    f"Version {order.withdrawn} of {order.model} is withdrawn already."
+                )
+            await self._require_hot(planned.target, force=order.force)
+            try:
+                return await self._carry_out(order, planned, held.value, running)
+            except StaleRevision:
+                # Somebody was quicker: look again, but withdraw nothing else than was meant.
+                order = replace(order, withdrawn=planned.from_version)
+        raise StaleRevision(f"{order.model} kept changing while it was to be rolled back.")
+
+    async def _carry_out(
+        self, order: Order, planned: "_Planned", found: Route, running: Held[Experiment] | None
+    ) -> RolledBack:
         now = self._clock()
-        planned = _withdrawn(held.value, running, order, now)
-        await self._require_hot(planned.target, force=order.force)
         reasons = (order.why,)
         receipt = await self._records.keep_receipt(
             Receipt(
@@ -95,7 +71,7 @@ class Rollback:
                 act=ByHand("rollback", reasons),
                 plan=running.value.plan if running else None,
                 evidence=None,
-                previous=(running and running.value.receipt) or held.value.receipt,
+                previous=(running and running.value.receipt) or found.receipt,
             )
         )
         if running is not None:
@@ -103,9 +79,13 @@ class Rollback:
             withdrawn = running.value.after(Event.ROLL_BACK, now, reasons=reasons, receipt=receipt)
             await self._records.write_experiment(withdrawn, expected=running.revision)
 
-        def change(route: Route | None) -> Route:
-            assert route is not None
-            return replace(_withdrawn(route, running, order, now).route, receipt=receipt)
+        async def change(route: Route | None) -> Route:
+            if route is None:
+                raise StaleRevision(f"{order.model} has lost its route meanwhile.")
+            again = _withdrawn(route, running, order, now)
+            if again.from_version != planned.from_version:
+                raise StaleRevision(f"The champion of {order.model} has changed meanwhile.")
+            return replace(again.route, receipt=receipt)
 
         switched = await self._switch.change(order.model, change)
         return RolledBack(
@@ -183,34 +163,3 @@ def _withdrawn(
         at=now,
     )
     return _Planned(changed, route.champion, VersionRef(order.model, order.to))
-
-
-async def break_glass(socket: str, order: Order) -> RolledBack:
-    """Tell one edge directly, without store, registry or control.
-
-    Raises:
-        EdgeUnavailable: the edge's agent does not answer on its socket.
-        TiltyardError: what the edge refuses, with the edge's own words.
-    """
-    transport = httpx2.AsyncHTTPTransport(uds=socket)
-    body = {"model": order.model, "by": order.by, "why": order.why}
-    try:
-        async with httpx2.AsyncClient(
-            transport=transport, base_url="http://edge", timeout=ROLLBACK_SECONDS
-        ) as client:
-            answer = await client.post("/rollback", json=body)
-    except httpx2.HTTPError as error:
-        raise EdgeUnavailable(f"The edge's agent does not answer on {socket}: {error}") from error
-    if answer.status_code >= 400:
-        raise Refused.from_problem(answer.json())
-    found = answer.json()
-    return RolledBack(
-        model=order.model,
-        from_version=Version(found["from"]),
-        to_version=Version(found["to"]),
-        edges=(found.get("edge", "local"),),
-        silent=(),
-        milliseconds=found["milliseconds"],
-        receipt=None,
-        break_glass=True,
-    )

@@ -24,7 +24,6 @@ class Settings(BaseSettings):
     )
     edge_host: str = Field("127.0.0.1", description="Address that the edge listens on.")
     edge_port: int = Field(8080, description="Port that clients send their requests to.")
-    edge_threads: int = Field(1, description="Threads of the edge.")
     control_host: str = Field("127.0.0.1", description="Address that the control API listens on.")
     control_port: int = Field(8090, description="Port of the control API.")
     redis_url: str = Field(

@@ -5,16 +5,19 @@ one place in which the time that it takes is measured.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from time import monotonic
 from typing import Final
 
 from experiments.errors import StaleRevision
+from experiments.experiment import Experiment
 from experiments.store import Fence, Kind, Store
 from registry import ChampionChange
 from registry.errors import UnknownModel
 from registry.refs import ModelName
+from serving.intent import wanted_route
 from serving.records import Held, Records
 from serving.routes import Route
 
@@ -46,7 +49,7 @@ class Switched:
         return self.before is None or self.before.epoch != self.after.epoch
 
 
-Change = Callable[[Route | None], Route]
+Change = Callable[[Route | None], Awaitable[Route]]
 """Given the route as it stands, return it one epoch on; or return it as it is to change nothing."""
 
 
@@ -78,7 +81,12 @@ class Switch:
             obeyed, silent = await self._acknowledged(model, after.epoch)
             news = asyncio.ensure_future(anext(reports))
             try:
-                while silent and (left := self._patience - (monotonic() - began)) > 0:
+                # What was changed before has been waited for: then this is a look, at every tick.
+                while (
+                    silent
+                    and after != before
+                    and (left := self._patience - (monotonic() - began)) > 0
+                ):
                     # Without news, look again at who is alive: an edge may have died.
                     await asyncio.wait({news}, timeout=min(left, 0.5))
                     if news.done():
@@ -89,13 +97,34 @@ class Switch:
                 await _cancelled(news)
         return Switched(before, after, obeyed, silent, (monotonic() - began) * 1000)
 
+    async def settle(
+        self, experiment: Experiment, *, by: str, at: datetime, fence: Fence | None = None
+    ) -> Switched:
+        """Bring the route into line with what the experiment's state asks for.
+
+        Raises:
+            UnknownModel: the model has lost its route; the controller rebuilds it.
+            StaleRevision, LeaseLost, StoreUnavailable: as for `change`.
+        """
+        declaration = experiment.declaration
+
+        async def change(route: Route | None) -> Route:
+            if route is None:
+                raise UnknownModel(f"{declaration.model} has lost its route.")
+            # Read after the route. Whoever ends the experiment writes it first and the route
+            # second, so either this sees the end, or the route is not the one read any more.
+            latest = (await self._records.experiment(declaration.name)).value
+            return wanted_route(route, latest, by=by, at=at)
+
+        return await self.change(declaration.model, change, fence=fence)
+
     async def _publish(
         self, model: ModelName, change: Change, fence: Fence | None
     ) -> tuple[Route | None, Route]:
         for attempt in range(ATTEMPTS):
             held = await self._held(model)
             before = held.value if held else None
-            after = change(before)
+            after = await change(before)
             if after == before:
                 return before, after
             after = _with_history(before, after)

@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from registry import ChampionChange
 from registry.refs import ModelName, Version, VersionRef
 from serving.api.bodies import Controlled, DeployBody, Model, PromoteBody, Ref, RollbackBody
+from serving.break_glass import Order, RolledBack
 from serving.commands import Resources
-from serving.rollback import Order, RolledBack
 from serving.routes import Route
 from serving.views import HostView, ReceiptView, view_host, view_receipt
 

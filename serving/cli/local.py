@@ -2,7 +2,7 @@
 
 import typer
 
-from serving.cli.session import Json, Session
+from serving.cli.session import Json, Session, naming_wrong_settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,7 +18,8 @@ def up(ctx: typer.Context, as_json: Json = False) -> None:
     Session.of(ctx, as_json)
     from serving.local import commands
 
-    raise typer.Exit(commands.up(as_json=as_json))
+    with naming_wrong_settings():
+        raise typer.Exit(commands.up(as_json=as_json))
 
 
 def down(ctx: typer.Context, as_json: Json = False) -> None:
@@ -26,7 +27,8 @@ def down(ctx: typer.Context, as_json: Json = False) -> None:
     Session.of(ctx, as_json)
     from serving.local import commands
 
-    raise typer.Exit(commands.down(as_json=as_json))
+    with naming_wrong_settings():
+        raise typer.Exit(commands.down(as_json=as_json))
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
@@ -34,7 +36,8 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     Session.of(ctx, as_json)
     from serving.local import commands
 
-    raise typer.Exit(commands.doctor(as_json=as_json))
+    with naming_wrong_settings():
+        raise typer.Exit(commands.doctor(as_json=as_json))
 
 
 def demo(ctx: typer.Context, as_json: Json = False) -> None:
@@ -42,4 +45,5 @@ def demo(ctx: typer.Context, as_json: Json = False) -> None:
     Session.of(ctx, as_json)
     from serving import demo as story
 
-    raise typer.Exit(story.main(as_json=as_json))
+    with naming_wrong_settings():
+        raise typer.Exit(story.main(as_json=as_json))

@@ -195,7 +195,7 @@ def _at_the_edge(session: Session, model: str, why: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from registry.refs import model_name
-    from serving.rollback import Order, break_glass
+    from serving.break_glass import Order, break_glass
 
     by = login()
     order = Order(model_name(model), by, why or f"Rolled back by {by}.")

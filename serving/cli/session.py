@@ -90,18 +90,10 @@ class Session:
         Raises:
             typer.BadParameter: an environment variable holds what cannot be.
         """
-        from pydantic import ValidationError
-
         from serving.settings import running_settings
 
-        try:
+        with naming_wrong_settings():
             return running_settings()
-        except ValidationError as error:
-            wrong = "; ".join(
-                f"TILTYARD_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}"
-                for each in error.errors()
-            )
-            raise typer.BadParameter(wrong) from error
 
     def ask(self, call: "Callable[[ControlClient], Awaitable[T]]") -> T:
         """Return what control answers.
@@ -169,6 +161,27 @@ class Session:
         self.note(f"Code: {problem['code']}")
         if problem.get("next_step"):
             self.note(f"Next: {problem['next_step']}")
+
+
+@contextmanager
+def naming_wrong_settings() -> Iterator[None]:
+    """Say which environment variables hold what no setting can be.
+
+    Raises:
+        typer.BadParameter: some do.
+    """
+    from pydantic import ValidationError
+
+    try:
+        yield
+    except ValidationError as error:
+        if error.title != "Settings":
+            raise
+        wrong = "; ".join(
+            f"TILTYARD_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}"
+            for each in error.errors()
+        )
+        raise typer.BadParameter(wrong) from error
 
 
 def problem_of(error: TiltyardError) -> dict[str, Any]:

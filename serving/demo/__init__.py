@@ -32,6 +32,7 @@ def main(*, as_json: bool = False) -> int:
         status = asyncio.run(told(state_dir, seen, narrator))
         if status in (0, INTERRUPTED):
             shutil.rmtree(state_dir, ignore_errors=True)
+            narrator.say("Everything that was started has ended, and its files are gone.")
         else:
             narrator.say(f"Everything that was started has ended. Its logs are in {state_dir}.")
     sys.stdout.write(json.dumps(seen.as_dict()) + "\n")

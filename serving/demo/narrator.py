@@ -162,4 +162,5 @@ def _cells(now: Glance) -> list[tuple[str, str]]:
 
 
 def _shares(versions: Mapping[int, float]) -> str:
-    return ", ".join(f"v{version} {share:.0%}" for version, share in sorted(versions.items()))
+    shares = (f"v{version} {share:.0%}" for version, share in sorted(versions.items()))
+    return ", ".join(shares) or "nobody yet"

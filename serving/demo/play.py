@@ -32,7 +32,7 @@ async def told(state_dir: Path, seen: Seen, narrator: Narrator) -> int:
             await _tell(state_dir, seen, narrator)
             wrong += broken(seen)
         except asyncio.CancelledError:
-            narrator.wrong("Interrupted. Everything that was started has ended.")
+            narrator.wrong("Interrupted.")
             return INTERRUPTED
         except TimeoutError:
             wrong.append(f"The story has taken more than {LIMIT:.0f} s.")

@@ -28,6 +28,9 @@ BY = "demo"
 
 POLL = 0.25
 
+LAST_REQUESTS = 1.5
+"""Seconds after which no request waits for version 4 any more: its deadline, and a little."""
+
 LOOKED_AT = 2.0
 """Seconds of traffic that are looked at after the last rollback."""
 
@@ -105,6 +108,7 @@ class Story:
         over, receipt = await self._experiment(FRAGILE)
         self._require_rolled_back(over, receipt, for_a_guardrail, "a guardrail")
         self.seen.fault_rollback, self.seen.fault_seconds = over["challenger"], _seconds(over)
+        await asyncio.sleep(LAST_REQUESTS)
         self._narrator.done(
             f"Version {FRAGILE} was rolled back by a guardrail after "
             f"{self.seen.fault_seconds:.1f} s. It failed {self._traffic.rescued - rescued} "

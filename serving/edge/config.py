@@ -130,7 +130,6 @@ def _values(settings: Settings) -> dict[str, object]:
     return {
         "listen": f"{settings.edge_host}:{settings.edge_port}",
         "serve": f"{settings.serve_host}:{settings.serve_port}",
-        "threads": settings.edge_threads,
         "maxconn": min(_CONNECTIONS, descriptors // _FILES_PER_CONNECTION),
         "bufsize": settings.retry_body_bytes + _HEADER_BYTES,
         "max_body": settings.max_body_bytes,

@@ -3,9 +3,8 @@
 -- `experiments/assignment.py` and `experiments/prediction.py` define what this file computes; a
 -- test drives both with the same input and finds no difference.
 --
--- Loaded once per thread (lua-load-per-thread), so threads never wait for each other and the
--- tables below need no lock. Arguments: the signing key's file, the routes' map file, and the
--- problem documents of bodies that are too large, with and without a declared length.
+-- Arguments: the signing key's file, the routes' map file, and the problem documents of bodies
+-- that are too large, with and without a declared length.
 
 local key_file, map_file, body_too_large, chunked_body_too_large = ...
 
@@ -16,7 +15,8 @@ local DRAINED_BYTES = 256 * 1024 * 1024
 local NONE = '-'
 
 -- Eleven fields between `|`, see serving.routes.map_value. The salt comes last and may be anything.
-local ROUTE = '^(%d+)|(%d+)|([%d-]+)|([^|]+)|([%d-]+)|([%d-]+)|([%d-]+)|([%d-]+)|([%d-]+)|([^|]+)|(.*)$'
+local NUMBERS = '([%d-]+)|([%d-]+)|([%d-]+)|([%d-]+)|([%d-]+)|'
+local ROUTE = '^(%d+)|(%d+)|([%d-]+)|([^|]+)|' .. NUMBERS .. '([^|]+)|(.*)$'
 
 local function read_key()
     local file = assert(io.open(key_file, 'rb'))

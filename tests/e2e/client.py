@@ -163,7 +163,7 @@ class Traffic:
         self._http = http
         self._control = control
         self._outcomes: deque[Answer] = deque()
-        self._over = False
+        self._over = self._answered = False
 
     @property
     def failed(self) -> list[Answer]:
@@ -196,6 +196,7 @@ class Traffic:
         async with asyncio.TaskGroup() as group:
             for _ in range(clients):
                 group.create_task(self._ask_on(thinking))
+        self._answered = True
         await reporting
 
     def stop(self) -> None:
@@ -273,7 +274,7 @@ class Traffic:
 
     async def _report(self) -> None:
         """Report outcomes in batches, each until it is accepted, in the order of the answers."""
-        while not self._over or self._outcomes:
+        while not self._answered or self._outcomes:
             batch = [self._outcomes[at] for at in range(min(len(self._outcomes), 500))]
             if batch:
                 await self._accepted(batch)

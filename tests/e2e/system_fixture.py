@@ -285,6 +285,21 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+def lives(process: psutil.Process) -> bool:
+    """Tell whether a process has not ended."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def described(process: psutil.Process) -> str:
+    """Return what is known of a process, for whoever has to find out why it lives."""
+    with suppress(psutil.Error):
+        command = " ".join(process.cmdline())[:200]
+        return f"{process.pid} {process.status()} child of {process.ppid()}: {command}"
+    return str(process.pid)
+
+
 @pytest.fixture(scope="session")
 def system() -> Iterator[System]:
     """A whole system, started once. When it goes down nothing of it may be left, and all else."""
@@ -298,8 +313,8 @@ def system() -> Iterator[System]:
         finally:
             mine = running.processes()
             assert asyncio.run(down(settings))
-        left = [each for each in mine if each.is_running()] + running.processes()
-        assert left == [], "`down` has left processes"
+        left = [described(each) for each in (*mine, *running.processes()) if lives(each)]
+        assert left == []
         assert [port for port in ports_of(settings) if not is_free("127.0.0.1", port)] == []
         assert innocent.poll() is None, "`down` has ended a process of somebody else's"
     assert mine, "nothing ran"

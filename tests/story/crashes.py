@@ -111,7 +111,7 @@ async def _told(
     repair: int,
 ) -> Ending | None:
     """Return how the story ended; None if it was over before so many steps."""
-    folder.mkdir()
+    folder.mkdir()  # noqa: ASYNC240  memory is all that is waited for
     world = await prepared(folder)
     users = Users.of(world)
     if steps is not None:
@@ -161,4 +161,3 @@ async def promoted(folder: Path) -> World:
     await world.live(8)
     assert (await world.route()).champion == 2
     return world
-

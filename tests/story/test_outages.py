@@ -10,8 +10,8 @@ from experiments.model import Variant
 from experiments.store import Cell
 from registry.errors import CatalogUnavailable
 from registry.refs import Version, VersionRef
+from serving.break_glass import Order
 from serving.errors import HostsUnavailable
-from serving.rollback import Order
 from tests.story.crashes import (
     BAD,
     GOOD,

@@ -8,8 +8,8 @@ import pytest
 
 from experiments.lifecycle import Event, State
 from registry.refs import Version, VersionRef
+from serving.break_glass import Order, RolledBack
 from serving.errors import NothingToRollBack, TargetNotHot
-from serving.rollback import Order, RolledBack
 from tests.story.crashes import (
     GOOD,
     MOST_STEPS,
@@ -267,7 +267,7 @@ async def test_the_version_on_trial_is_nothing_to_go_back_to(tmp_path):
 
 
 async def test_what_is_pinned_to_go_back_to_stays_loaded_after_a_failed_experiment(tmp_path):
-    """A former champion may be tried again; being worse, it still is what there is to go back to."""
+    """A former champion may be tried again, and still is what there is to go back to."""
     world = await promoted(tmp_path)
     await world.live(1)
     file = FILE.replace("challenger: 2", "challenger: 1").replace("digits-v2", "digits-v1")

@@ -128,7 +128,7 @@ declarations = st.builds(
     alpha=st.builds(Alpha, rates, rates, rates),
     deadline=spans,
 )
-counts = st.integers(0, 40) | st.integers(0, 10**6)
+counts = st.sampled_from([0, 1, 2, 17, 400, 10**6])
 tallies = st.builds(
     Tally,
     requests=counts,

@@ -98,7 +98,7 @@ def test_what_the_table_does_not_list_is_refused_with_what_it_allows(state, even
     with pytest.raises(WrongState) as refused:
         advance(state, event)
     assert state.replace("_", " ") in refused.value.message
-    for allowed in exits:
+    for allowed in exits.keys() - {Event.DONE}:
         assert allowed.replace("_", " ") in refused.value.message
 
 

@@ -37,6 +37,11 @@ def test_outside_an_experiment_there_is_no_variant() -> None:
     assert not line.failed_over
 
 
+@pytest.mark.parametrize("variant", Variant)
+def test_every_variant_is_read(variant: Variant) -> None:
+    assert parse(IN_A_TRIAL.replace("challenger", variant)).variant is variant
+
+
 def test_the_line_end_does_not_matter() -> None:
     assert parse(OUTSIDE.rstrip("\n")) == parse(OUTSIDE)
 

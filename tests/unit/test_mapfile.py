@@ -95,5 +95,5 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path) -> Non
 
 
 def test_a_later_epoch_is_another_line(tmp_path) -> None:
-    route = parse_line("digits 4|1|-|-|-|-|-|-|-|-", NOW)
-    assert render([replace(route, epoch=5)]) == b"digits 5|1|-|-|-|-|-|-|-|-\n"
+    route = parse_line("digits 4|1|-|-|-|-|-|-|-|-|-", NOW)
+    assert render([replace(route, epoch=5)]) == b"digits 5|1|-|-|-|-|-|-|-|-|-\n"

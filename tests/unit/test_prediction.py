@@ -1,5 +1,9 @@
 """Prediction ids: what is minted is read back, and nothing else is."""
 
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -98,6 +102,28 @@ def test_what_is_no_prediction_id_is_called_foreign(text: str) -> None:
 def test_no_text_breaks_the_check(text: str) -> None:
     with pytest.raises(InvalidPrediction):
         verify(text, KEY)
+
+
+@pytest.mark.parametrize(
+    ("variant", "letter"),
+    [
+        (Variant.CHAMPION, "c"),
+        (Variant.CHALLENGER, "t"),
+        (Variant.VETERAN, "v"),
+        (None, "-"),
+    ],
+)
+def test_each_variant_has_a_letter_of_its_own(variant: Variant | None, letter: str) -> None:
+    minted = mint(replace(IN_A_TRIAL, variant=variant), KEY)
+    assert minted.split(".")[4] == letter
+    assert verify(minted, KEY).variant is variant
+
+
+def test_a_letter_that_no_variant_has_is_of_another_release() -> None:
+    signed = mint(IN_A_TRIAL, KEY).rpartition(".")[0].replace(".t.", ".x.")
+    mac = urlsafe_b64encode(hmac.digest(KEY, signed.encode(), hashlib.sha256)[:16])
+    with pytest.raises(InvalidPrediction, match="another way"):
+        verify(f"{signed}.{mac.rstrip(b'=').decode()}", KEY)
 
 
 def test_ids_stay_readable_between_releases() -> None:

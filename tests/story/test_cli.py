@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 from experiments.model import ExperimentName
 from experiments.store import Kind
 from registry.refs import Version, VersionRef
+from serving.break_glass import Order, RolledBack
 from serving.cli import app
 from serving.cli.session import Session, login
 from serving.client import ControlClient
 from serving.errors import ControlUnavailable, EdgeUnavailable, Refused
-from serving.rollback import Order, RolledBack
 from serving.settings import Settings, running_settings
 from tests.story.world import DIGITS, FILE, World, model_folder
 
@@ -251,7 +251,7 @@ def at_the_edge(tiltyard, monkeypatch) -> list[Order]:
         versions = (done.from_version, done.to_version)
         return RolledBack(order.model, *versions, ("edge-0",), (), 0.5, None, break_glass=True)
 
-    monkeypatch.setattr("serving.rollback.break_glass", break_glass)
+    monkeypatch.setattr("serving.break_glass.break_glass", break_glass)
     return orders
 
 
@@ -684,8 +684,9 @@ def test_a_damaged_file_of_what_runs_is_said_and_not_guessed_around(tiltyard, te
     assert "Code: unreadable_running_file" in result.stderr
 
 
-def test_a_setting_that_cannot_be_is_wrong_usage_and_named(tiltyard, monkeypatch):
+@pytest.mark.parametrize("command", ["status", "up", "down", "doctor"])
+def test_a_setting_that_cannot_be_is_wrong_usage_and_named(tiltyard, monkeypatch, command):
     monkeypatch.setenv("TILTYARD_CONTROL_PORT", "ninety")
-    result = tiltyard("status")
+    result = tiltyard(command)
     assert result.exit_code == 2
     assert "TILTYARD_CONTROL_PORT" in result.stderr

@@ -1,0 +1,84 @@
+"""A rollback on an edge's own socket: works with store, registry, Ray and control all away.
+
+Imports next to nothing, because whoever needs this is in a hurry.
+"""
+
+from dataclasses import dataclass
+
+import httpx2
+
+from registry.refs import ModelName, Version
+from serving.errors import EdgeUnavailable, Refused
+
+ROLLBACK_SECONDS = 5.0
+"""How long break-glass waits for an edge's own socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A rollback as asked for.
+
+    Args:
+        to: The version to go back to; None for what the route says.
+        force: Go back even to a version that is not hot.
+        withdrawn: The version to take away; None for what is on trial, or else the champion.
+    """
+
+    model: ModelName
+    by: str
+    why: str
+    to: Version | None = None
+    force: bool = False
+    withdrawn: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A rollback that was carried out.
+
+    Args:
+        milliseconds: From the command to the last edge's word that no answer of the withdrawn
+            version starts any more.
+        silent: Live edges that have not answered in time.
+        break_glass: The edges were told directly, because the store could not be reached.
+    """
+
+    model: ModelName
+    from_version: Version
+    to_version: Version
+    edges: tuple[str, ...]
+    silent: tuple[str, ...]
+    milliseconds: float
+    receipt: str | None
+    break_glass: bool = False
+
+
+async def break_glass(socket: str, order: Order) -> RolledBack:
+    """Tell one edge directly, without store, registry or control.
+
+    Raises:
+        EdgeUnavailable: the edge's agent does not answer on its socket.
+        TiltyardError: what the edge refuses, with the edge's own words.
+    """
+    transport = httpx2.AsyncHTTPTransport(uds=socket)
+    body = {"model": order.model, "by": order.by, "why": order.why}
+    try:
+        async with httpx2.AsyncClient(
+            transport=transport, base_url="http://edge", timeout=ROLLBACK_SECONDS
+        ) as client:
+            answer = await client.post("/rollback", json=body)
+    except httpx2.HTTPError as error:
+        raise EdgeUnavailable(f"The edge's agent does not answer on {socket}: {error}") from error
+    if answer.status_code >= 400:
+        raise Refused.from_problem(answer.json())
+    found = answer.json()
+    return RolledBack(
+        model=order.model,
+        from_version=Version(found["from"]),
+        to_version=Version(found["to"]),
+        edges=(found.get("edge", "local"),),
+        silent=(),
+        milliseconds=found["milliseconds"],
+        receipt=None,
+        break_glass=True,
+    )

@@ -1,0 +1,109 @@
+"""kill -9 in the middle of an experiment: no user notices, and nothing is counted twice or never."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+
+from serving.client import ControlClient
+from tests.e2e.client import Rows, Traffic, eventually
+from tests.e2e.oracle import Oracle
+from tests.e2e.system_fixture import BY, System
+
+MODEL = "crashes"
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def crashes(system: System) -> System:
+    """The system with two versions of one model, the first of them twice."""
+
+    async def prepare() -> None:
+        await system.register(MODEL, Oracle(0.8), Oracle(0.8))
+        async with system.control() as control:
+            await system.hot(control, MODEL, v1=2, v2=1)
+
+    asyncio.run(prepare())
+    return system
+
+
+def endless(name: str) -> bytes:
+    """Return the file of an experiment that goes on until it is stopped."""
+    return f"""
+name: {name}
+model: {MODEL}
+challenger: 2
+unit: header:x-unit-id
+share: [40%]
+goal: {{metric: correct, kind: binary, direction: increase, min_effect: 50%}}
+guardrails:
+  - {{metric: error_rate, max_ratio: 5.0}}
+limits: {{min_units: 100000, min_runtime: 1h, max_runtime: 1d}}
+""".encode()
+
+
+@asynccontextmanager
+async def experiment(system: System, control: ControlClient, name: str) -> AsyncIterator[Traffic]:
+    """Have an experiment under traffic; afterwards see that nobody noticed, and all is counted."""
+    await system.hot(control, MODEL, v1=2, v2=1)
+    await system.stand(control, MODEL, champion=1)
+    async with system.traffic(control, MODEL, Rows(name)) as traffic:
+        await control.start(endless(name), by=BY)
+        await traffic.answered(100, lambda answer: answer.prediction.experiment == name)
+        yield traffic
+        await traffic.answered(100, lambda answer: answer.prediction.experiment == name)
+    assert traffic.failed == []
+    view = await system.books_balance(control, name, traffic)
+    assert view["state"] == "ramping"
+    await system.stopped(control, name)
+
+
+@pytest.mark.parametrize("name", ["control", "agent", "redis"])
+async def test_a_killed_process_costs_neither_an_answer_nor_a_count(
+    crashes: System, control: ControlClient, name: str
+):
+    async with experiment(crashes, control, f"killed-{name}") as traffic:
+        killed = crashes.kill(name)
+        await traffic.answered(50)
+        await crashes.another(name, killed)
+
+        async def well() -> bool:
+            status = await control.status()
+            return status["leads"] and len(status["edges"]) == 1 and not status["troubles"]
+
+        await eventually(well, what=f"the system is well without its first {name}")
+
+
+async def test_a_killed_replica_costs_neither_an_answer_nor_a_count(
+    crashes: System, control: ControlClient
+):
+    async with experiment(crashes, control, "killed-replica") as traffic:
+        before = crashes.replicas(MODEL, 1)
+        assert len(before) == 2
+        os.kill(before[0].pid, signal.SIGKILL)
+        await traffic.answered(100)
+        await crashes.hot(control, MODEL, v1=2)
+        assert before[1] in crashes.replicas(MODEL, 1)
+
+
+async def test_a_killed_haproxy_comes_back_with_its_routes(crashes: System, control: ControlClient):
+    await crashes.stand(control, MODEL, champion=1)
+    epoch = (await control.route(MODEL))["epoch"]
+    await crashes.another("haproxy", crashes.kill("haproxy"))
+
+    async def answers() -> bool:
+        row = next(Rows("haproxy"))
+        async with httpx2.AsyncClient(base_url=crashes.settings.edge_url, trust_env=False) as http:
+            try:
+                answer = await http.post(f"/v2/models/{MODEL}/infer", content=row.body)
+            except httpx2.HTTPError:
+                return False
+            assert answer.headers["x-route-epoch"] == str(epoch), answer.text
+            return answer.status_code == 200
+
+    await eventually(answers, what="the edge answers again")
