@@ -14,7 +14,7 @@ different units.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from experiments.model import WHOLE, BasisPoints, Declaration, Stage, Variant
+from experiments.model import NOTHING, WHOLE, BasisPoints, Declaration, Stage, Variant
 from experiments.store import Cell
 
 LOST = "lost_bytes"
@@ -56,7 +56,7 @@ class StageEvidence:
     champion: Tally
     challenger: Tally
     veteran: Tally = Tally()
-    floor: BasisPoints = BasisPoints(0)
+    floor: BasisPoints = NOTHING
 
     @property
     def probability(self) -> float:

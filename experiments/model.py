@@ -13,6 +13,7 @@ ExperimentName = NewType("ExperimentName", str)
 BasisPoints = NewType("BasisPoints", int)
 
 WHOLE = BasisPoints(10_000)
+NOTHING = BasisPoints(0)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -24,7 +25,7 @@ class Variant(StrEnum):
     CHAMPION = "champion"
     CHALLENGER = "challenger"
     VETERAN = "veteran"
-    """Meets the challenger, as it did in an earlier stage: no longer randomised, so counted apart."""
+    """Meets the challenger, as in an earlier stage: no longer randomised, so counted apart."""
 
 
 class Direction(StrEnum):
@@ -180,7 +181,7 @@ class Stage:
     rung: int
     share: BasisPoints
     opened_at: datetime
-    floor: BasisPoints = BasisPoints(0)
+    floor: BasisPoints = NOTHING
 
 
 def experiment_name(text: str) -> ExperimentName:

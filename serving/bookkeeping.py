@@ -60,7 +60,9 @@ class Bookkeeping:
                 continue
             previous = aliases.previous if aliases.previous in states else None
             why = "The registry's champion." if aliases.champion else "The first version deployed."
-            route = Route(model, 1, champion, previous, None, CONTROLLER, why, self._clock())
+            # Beyond every epoch that the history has: it knows each change by its epoch.
+            epoch = 1 + max((c.epoch for c in await self._catalog.history(model)), default=0)
+            route = Route(model, epoch, champion, previous, None, CONTROLLER, why, self._clock())
 
             async def change(found: Route | None, first: Route = route) -> Route:
                 return found or first

@@ -7,7 +7,7 @@ should be, so a crash after any of them is repaired by the next tick, here or el
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
 
@@ -28,13 +28,13 @@ from experiments.receipts import Receipt
 from experiments.spec import spec_hash
 from experiments.store import Fence, Store
 from registry.errors import TiltyardError
-from registry.refs import ModelName, VersionRef
+from registry.refs import VersionRef
 from serving.clock import Clock
 from serving.hosts import HostState, statuses
 from serving.hosts import withdraw as withdraw_host
 from serving.intent import CONTROLLER, is_tried
 from serving.records import Held, Records
-from serving.routes import Route
+from serving.recovery import Recovery
 from serving.settings import Settings
 from serving.switch import Switch, Switched
 
@@ -74,6 +74,7 @@ class Controller:
         self._records = records
         self._switch = switch
         self._clock = clock
+        self._recovery = Recovery(records, switch, clock)
 
     async def tick(self) -> Ticked:
         """Look at everything once, and act where something is to be done.
@@ -98,8 +99,9 @@ class Controller:
                 failed[name] = f"{error.message} {error.hint}"
 
         try:
-            await part("routes", lambda: self._rebuild_routes(fence))
-            await part("overrides", lambda: self._take_over_overrides(fence))
+            await part("routes", lambda: self._recovery.rebuild_routes(fence))
+            await part("overrides", lambda: self._recovery.take_over_overrides(fence))
+            await part("trials", lambda: self._recovery.withdraw_unwatched(fence))
             for held in await self._records.experiments():
                 if not held.value.is_final:
                     name = held.value.declaration.name
@@ -207,49 +209,6 @@ class Controller:
                 spec_hash=spec_hash(experiment.declaration),
             )
         )
-
-    async def _rebuild_routes(self, fence: Fence) -> list[str]:
-        """Give models whose route was lost the one that their edges still obey."""
-        known = await self._records.routes()
-        obeyed: dict[ModelName, Route] = {}
-        for report in await self._records.edges():
-            for model, route in report.routes.items():
-                by_hand = model in report.break_glass
-                if not by_hand and (model not in obeyed or route.epoch > obeyed[model].epoch):
-                    obeyed[model] = route
-        acted = []
-        for model, route in obeyed.items():
-            if model not in known:
-                await self._records.write_route(route, expected=0, fence=fence)
-                acted.append(f"{model}: route rebuilt from the edges at epoch {route.epoch}")
-            elif route.epoch > known[model].value.epoch:
-                # The store forgot epochs that edges remember: they would obey nothing older.
-                raised = replace(known[model].value, epoch=route.epoch + 1)
-                revision = known[model].revision
-                await self._records.write_route(raised, expected=revision, fence=fence)
-                acted.append(f"{model}: epoch raised to {raised.epoch}, beyond the edges'")
-        return acted
-
-    async def _take_over_overrides(self, fence: Fence) -> list[str]:
-        """Make what an edge was told by hand, while the store was away, true everywhere."""
-        acted = []
-        for name, override in (await self._records.overrides()).items():
-            running = await self._records.running(override.model)
-            if running is not None:
-                reasons = (f"Rolled back at an edge by {override.by}: {override.why}",)
-                stopped = running.value.after(Event.ROLL_BACK, self._clock(), reasons=reasons)
-                await self._records.write_experiment(
-                    stopped, expected=running.revision, fence=fence
-                )
-
-            async def change(route: Route | None, override: Route = override) -> Route:
-                epoch = max(override.epoch, route.epoch if route else 0) + 1
-                return replace(override, epoch=epoch, receipt=route.receipt if route else None)
-
-            await self._switch.change(override.model, change, fence=fence)
-            await self._records.forget_override(name)
-            acted.append(f"{override.model}: rollback made at an edge taken over ({name})")
-        return acted
 
 
 def _event(decision: Decision) -> Event:

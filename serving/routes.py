@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from experiments.model import (
+    NOTHING,
     BasisPoints,
     ExperimentName,
     Unit,
@@ -43,7 +44,7 @@ class Trial:
     salt: str
     deadline: timedelta
     slow: tuple[SlowMark, ...] = ()
-    floor: BasisPoints = BasisPoints(0)
+    floor: BasisPoints = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,8 @@ def host_path(ref: VersionRef) -> str:
 def map_value(route: Route) -> str:
     """Return the value of the route in the edge's map: eleven fields between `|`.
 
-    epoch, champion, previous, experiment, stage, challenger, floor, cut, deadline in ms, unit, salt;
-    a field that does not apply is `-`.
+    epoch, champion, previous, experiment, stage, challenger, floor, cut, deadline in ms, unit and
+    salt; a field that does not apply is `-`.
     """
     trial = route.trial
     tail: tuple[object, ...] = (NONE,) * 8

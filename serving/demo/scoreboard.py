@@ -28,6 +28,7 @@ class Scoreboard:
         self._narrator = narrator
         self._began = monotonic()
         self._under_way: dict[str, float] = {}
+        self._notes: dict[str, str] = {}
         self.traffic: Traffic | None = None
         self.control: ControlClient | None = None
         self.experiment: str | None = None
@@ -53,6 +54,11 @@ class Scoreboard:
     def end(self, what: str) -> None:
         """Show it no longer."""
         self._under_way.pop(what, None)
+        self._notes.pop(what, None)
+
+    def note(self, what: str, words: str) -> None:
+        """Show beside what is being waited for how far it is."""
+        self._notes[what] = words
 
     async def run(self) -> None:
         """Look and show until cancelled."""
@@ -68,7 +74,10 @@ class Scoreboard:
         return None
 
     def _glance(self, evidence: Evidence | None) -> Glance:
-        waited = {what: self.seconds - began for what, began in self._under_way.items()}
+        waited = {
+            f"{what}, {self._notes[what]}" if what in self._notes else what: self.seconds - began
+            for what, began in self._under_way.items()
+        }
         if self.traffic is None:
             return Glance(self.seconds, under_way=waited)
         lately = self.traffic.since(monotonic() - LATELY)

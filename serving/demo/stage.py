@@ -20,8 +20,8 @@ from serving.settings import Settings
 PORTS = range(10_000, 20_000)
 """Where to look for free ports: below those that the system gives to outgoing connections."""
 
-LONGEST_FOLDER = 20
-"""Characters of a temporary folder's path that leave room for the names of sockets in it."""
+LONGEST_FOLDER = 5
+"""Characters of a temporary folder's path that leave room for Ray's sockets deep inside it."""
 
 PARTS = ("edge", "edge agent", "control", "Ray")
 

@@ -160,7 +160,7 @@ class Story:
     async def _deploy(self, version: Version) -> None:
         with _said_twice(AlreadyDeployed.code):
             await _asked(lambda: self._control.deploy(MODEL, version, replicas=1))
-        self._scoreboard.begin(f"loading version {version}")
+        self._scoreboard.begin(_loading(version))
 
     async def _hot(self, version: Version) -> None:
         """Wait until a version has been loaded, and answers.
@@ -173,10 +173,12 @@ class Story:
             host = await self._control.host(MODEL, version)
             if host["state"] == "failed":
                 raise BrokenPromise(f"Version {version} does not load: {host['reason']}")
+            reason = f": {host['reason']}" if host["reason"] else ""
+            self._scoreboard.note(_loading(version), f"{host['state']}{reason}")
             return host if host["state"] == "hot" else None
 
         await _until(loaded)
-        self._scoreboard.end(f"loading version {version}")
+        self._scoreboard.end(_loading(version))
         self._narrator.say(f"Version {version} is loaded, warmed up and probed.")
 
     async def _experiment(self, challenger: Version) -> tuple[Answer, Answer]:
@@ -249,6 +251,10 @@ def _said_twice(code: str) -> Iterator[None]:
     except Refused as error:
         if error.refusal != code:
             raise
+
+
+def _loading(version: Version) -> str:
+    return f"loading version {version}"
 
 
 def _seconds(experiment: Answer) -> float:

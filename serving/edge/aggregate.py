@@ -31,7 +31,7 @@ class AppliedSlots:
     the store has acknowledged.
 
     Args:
-        most: Counters remembered at once; each takes half a megabyte.
+        most: Counters remembered at once, each stage's by itself; one takes half a megabyte.
     """
 
     def __init__(self, most: int = 64) -> None:
@@ -63,11 +63,11 @@ _NO_SLOTS = bytes(SLOTS // 8)
 
 @dataclass(slots=True)
 class _Units:
-    """One counter of distinct units in one arm, as far as this batch has seen.
+    """One counter of distinct units in one stage and arm, as far as this batch has seen.
 
     Args:
-        applied: Units that the store has counted.
-        met: Units that this batch has met under the counter, in whichever arm.
+        applied: Units that the store has counted in the stage.
+        met: Units that this batch has met under the counter in the stage, in whichever arm.
         fresh: Those of them that were met in this arm first.
         alone: Requests that were a unit of their own.
     """

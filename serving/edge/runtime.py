@@ -129,7 +129,10 @@ def _expect_silence(answer: str) -> None:
 
 
 def _word(value: str) -> str:
-    """Return `value` as one word of the admin socket's language."""
+    """Return `value` as one word of the admin socket's language.
+
+    A line that ends in `<<` would be taken for the announcement of more lines.
+    """
     if not value or not value.isprintable():
         raise ValueError(f"{value!r} cannot stand in a map")
-    return "".join(f"\\{c}" if c in "\\ ;#" else c for c in value)
+    return "".join(f"\\{c}" if c in "\\ ;#<" else c for c in value)

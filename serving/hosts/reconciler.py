@@ -36,6 +36,9 @@ class Serve(Protocol):
     def config(self, spec: HostSpec) -> Mapping[str, Any]:
         """Return what `deploy` tells Serve of one version."""
 
+    def spec(self, config: Mapping[str, Any]) -> HostSpec | None:
+        """Return what an application was declared as; None if it is none of ours."""
+
     async def applications(self) -> Mapping[str, Application]:
         """Return every application by name."""
 
@@ -113,15 +116,25 @@ def observe(
         failed = application.status == _GIVEN_UP and as_declared and not status.loaded
         state = HostState.FAILED if failed else HostState.DEPLOYING
         return status.seen(state, now, reason=explain(application))
-    if ready < status.spec.replicas or not as_declared:
-        reason = f"{ready} of {status.spec.replicas} replicas"
-        if why := explain(application):
-            reason = f"{reason}; {why}"
-        return status.seen(HostState.WARM, now, ready_replicas=ready, reason=reason)
-    if not answered:
-        reason = "not reached through Serve's ingress"
-        return status.seen(HostState.WARM, now, ready_replicas=ready, reason=reason)
-    return status.seen(HostState.HOT, now, ready_replicas=ready)
+    short_of_hot = _short_of_hot(status.spec, application, as_declared, answered)
+    state = HostState.WARM if short_of_hot else HostState.HOT
+    return status.seen(state, now, ready_replicas=ready, reason=short_of_hot)
+
+
+def _short_of_hot(
+    spec: HostSpec,
+    application: Application,
+    as_declared: bool,
+    answered: bool,
+) -> str:
+    """Return what a loaded version lacks; empty if nothing."""
+    why = explain(application)
+    if application.running < spec.replicas:
+        reason = f"{application.running} of {spec.replicas} replicas"
+        return f"{reason}; {why}" if why else reason
+    if not as_declared or application.status != "RUNNING":
+        return why or "being changed to what is declared"
+    return "" if answered else "not reached through Serve's ingress"
 
 
 def _stuck(status: HostStatus, application: Application | None, now: datetime) -> bool:
@@ -185,9 +198,10 @@ async def reconcile(
         HostsUnavailable: Ray does not answer; nothing was changed.
         StoreUnavailable, LeaseLost: nothing was sent to Serve.
     """
+    applications = await serve.applications()
+    await _adopt(store, serve, applications, now, fence)
     stored = await store.read_all(Kind.HOST)
     statuses = {status.spec.ref: status for status in map(read_status, stored.values())}
-    applications = await serve.applications()
     answered = await _probe(serve, statuses, applications)
     decided = plan(statuses, applications, answered=answered, config=serve.config, now=now)
     for ref, status in decided.seen.items():
@@ -204,6 +218,28 @@ async def reconcile(
     if decided.deploy is not None:
         await serve.deploy(decided.deploy)
     return {r: s for r, s in decided.seen.items() if s.state is not HostState.REMOVED}
+
+
+async def _adopt(
+    store: Store,
+    serve: Serve,
+    applications: Mapping[str, Application],
+    now: datetime,
+    fence: Fence | None,
+) -> None:
+    """Declare again what Serve runs for us and the store has forgotten.
+
+    The store keeps even what was removed, so a version that it does not know at all was declared
+    before the store lost its data, and users may be served by it.
+    """
+    known = (await store.read_all(Kind.HOST)).keys()
+    for application in applications.values():
+        spec = serve.spec(application.config)
+        if spec is None or str(spec.ref) in known or application.status == "DELETING":
+            continue
+        body = write_status(HostStatus(spec, HostState.PENDING, 0, "", now))
+        with suppress(StaleRevision):
+            await store.write(Kind.HOST, str(spec.ref), body, expected=0, fence=fence)
 
 
 async def _probe(

@@ -107,6 +107,24 @@ def application_config(spec: HostSpec, options: HostOptions) -> dict[str, Any]:
     }
 
 
+def declared_spec(config: Mapping[str, Any]) -> HostSpec | None:
+    """Return the spec that `application_config` wrote; None if it is somebody else's."""
+    try:
+        args = config["args"]
+        (deployment,) = config["deployments"]
+        resources = deployment["ray_actor_options"]
+        return HostSpec(
+            ref=VersionRef(ModelName(args["model"]), Version(args["version"])),
+            artifact=args["artifact"],
+            digest=args["digest"],
+            replicas=deployment["num_replicas"],
+            cpus=resources["num_cpus"],
+            gpus=resources["num_gpus"],
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 class ServeClient:
     """Ray's dashboard, and Serve's ingress for probes."""
 
@@ -133,6 +151,10 @@ class ServeClient:
     def config(self, spec: HostSpec) -> dict[str, Any]:
         """Return what `deploy` tells Serve of one version."""
         return application_config(spec, self._options)
+
+    def spec(self, config: Mapping[str, Any]) -> HostSpec | None:
+        """Return what an application was declared as; None if it is none of ours."""
+        return declared_spec(config)
 
     async def applications(self) -> Mapping[str, Application]:
         """Return every application by name.

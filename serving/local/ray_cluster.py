@@ -49,7 +49,7 @@ class _Running:
             return False
 
 
-async def start(cluster: RayCluster, *, patience: float = 90.0) -> None:
+async def start(cluster: RayCluster, *, patience: float = 180.0) -> None:
     """Start Ray and return when its REST API answers. A cluster that runs already is kept.
 
     Raises:

@@ -100,26 +100,20 @@ class Rows:
     Args:
         salt: Units are chosen so that no two share a slot under it, which chance would do.
         returning: Share of the rows that come from a unit that was there before.
-        faults: Given the number of a row, says what it does to a fragile version.
+        faults: Given a unit, says what its row does to a fragile version.
     """
 
     salt: str
     returning: float = 0.0
-    faults: Callable[[int], Fault] = lambda _: Fault.NONE
+    faults: Callable[[str], Fault] = lambda _: Fault.NONE
     _random: random.Random = field(default_factory=lambda: random.Random(7))
     _slots: set[int] = field(default_factory=set)
     _units: list[str] = field(default_factory=list)
-    _made: int = 0
     _named: int = 0
 
     def __next__(self) -> Row:
-        number, self._made = self._made, self._made + 1
-        return Row(
-            unit=self._unit(),
-            label=self._random.randrange(10),
-            difficulty=self._random.random(),
-            fault=self.faults(number),
-        )
+        unit = self._unit()
+        return Row(unit, self._random.randrange(10), self._random.random(), self.faults(unit))
 
     def _unit(self) -> str:
         if self._units and self._random.random() < self.returning:

@@ -15,6 +15,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -155,9 +156,10 @@ class System:
         beats: list[str] = []
 
         async def equal() -> dict[str, Any] | None:
-            (edge,) = (await control.status())["edges"]
             view = await control.experiment(name)
-            if edge["backlog_bytes"] or self.spools() or counted(view) != due:
+            edges = (await control.status())["edges"]
+            edge = edges[0] if edges else {"backlog_bytes": None}
+            if edge["backlog_bytes"] != 0 or self.spools() or counted(view) != due:
                 beats.clear()
                 return None
             # Once more after all has been read: what is counted twice is often counted later.
@@ -192,6 +194,14 @@ class System:
         os.kill(mark.pid, signal.SIGKILL)
         return mark
 
+    async def gone(self, *marks: Mark) -> None:
+        """Wait until processes have ended."""
+
+        async def ended() -> bool:
+            return all(mark.process() is None for mark in marks)
+
+        await eventually(ended, what=f"{marks} end")
+
     async def another(self, name: str, before: Mark) -> None:
         """Wait until the supervisor runs another process than `before` under the name."""
 
@@ -200,6 +210,17 @@ class System:
             return mark != before and mark.process() is not None
 
         await eventually(there, what=f"{name} is started again")
+
+    async def well(self, control: ControlClient) -> None:
+        """Wait until every part has done its work since now, and nothing is in trouble."""
+        now = datetime.now(UTC)
+
+        async def is_well() -> bool:
+            status = await control.status()
+            heard = [datetime.fromisoformat(edge["heard_at"]) > now for edge in status["edges"]]
+            return status["leads"] and heard == [True] and not status["troubles"]
+
+        await eventually(is_well, what="all is well")
 
     def supervisor(self) -> Mark:
         """Return the process that looks after the others."""

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,21 +24,20 @@ class Demo:
 
     Attributes:
         ports: Where its processes were ever seen to listen.
+        state_dirs: Where they kept their files.
     """
 
     def __init__(self, folder: Path) -> None:
         self.mark = uuid4().hex
         self.folder = folder
-        self.temporary = folder / "tmp"
         self.users = folder / "users"
         self.told = folder / "told"
         self.ports: set[int] = set()
-        self.temporary.mkdir()
+        self.state_dirs: set[str] = set()
         self.users.mkdir()
         (self.users / "running.json").write_text("somebody's own system")
         environment = os.environ | {
             MARK: self.mark,
-            "TMPDIR": str(self.temporary),
             # A system of the user's own, which is none of the demo's business.
             "TILTYARD_STATE_DIR": str(self.users),
             "TILTYARD_REDIS_URL": "redis://127.0.0.1:1/0",
@@ -58,7 +56,7 @@ class Demo:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while words not in (text := self.told.read_text()) and self.process.poll() is None:
             assert time.monotonic() < deadline, text
-            self.ports |= {port for process in self.processes() for port in listening(process)}
+            self._look()
             time.sleep(0.5)
         return text
 
@@ -67,13 +65,19 @@ class Demo:
         self.until("nobody ever says this")
         return self.process.wait(), self.told.read_text()
 
+    def _look(self) -> None:
+        for process in self.processes():
+            self.ports |= set(listening(process))
+            if process.pid != self.process.pid:
+                self.state_dirs.add(environment_of(process).get("TILTYARD_STATE_DIR", ""))
+
     def processes(self) -> list[psutil.Process]:
         """Return what it has started, directly or not."""
         return [p for p in psutil.process_iter() if environment_of(p).get(MARK) == self.mark]
 
     def assert_nothing_left(self) -> None:
         assert not self.processes()
-        assert not list(self.temporary.iterdir())
+        assert [path for path in self.state_dirs if Path(path).exists()] == []
         assert not [port for port in self.ports if not is_free("127.0.0.1", port)]
         assert [path.name for path in self.users.iterdir()] == ["running.json"]
         assert (self.users / "running.json").read_text() == "somebody's own system"
@@ -95,16 +99,14 @@ def listening(process: psutil.Process) -> list[int]:
 
 
 @pytest.fixture
-def demo() -> Iterator[Demo]:
-    # Not pytest's own folder: Unix sockets need short paths.
-    with tempfile.TemporaryDirectory(prefix="d-") as folder:
-        demo = Demo(Path(folder))
-        try:
-            yield demo
-        finally:
-            if demo.process.poll() is None:
-                demo.process.terminate()
-                demo.process.wait(60)
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    demo = Demo(tmp_path)
+    try:
+        yield demo
+    finally:
+        if demo.process.poll() is None:
+            demo.process.terminate()
+            demo.process.wait(60)
 
 
 def test_the_demo_keeps_every_promise_and_leaves_nothing(demo: Demo) -> None:
@@ -140,6 +142,7 @@ def test_the_demo_keeps_every_promise_and_leaves_nothing(demo: Demo) -> None:
     assert "correct is" in told
     assert "error_rate is" in told
     assert len(demo.ports) >= 5
+    assert len(demo.state_dirs) == 1
     demo.assert_nothing_left()
 
 

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from experiments.assignment import MAX_UNIT_BYTES, assign, slot, unit_bytes
+from experiments.assignment import MAX_UNIT_BYTES, assign, bucket, slot, unit_bytes
 from experiments.model import BasisPoints, HeaderUnit, RequestUnit, Variant
 from experiments.prediction import verify
 from serving.edge.config import write
@@ -76,6 +76,7 @@ salts = st.text(
     cuts=(500, 2_500),
     values=[b"x" * 256, b" \t x \t", b",", b"%41", b"\xc2\xa0"],
 )
+@example(salt="<<", cuts=(0, 0), values=[b"u"])
 def test_edge_and_reference_assign_alike(
     running: Edge, salt: str, cuts: tuple[int, int], values: list[bytes]
 ) -> None:
@@ -92,6 +93,21 @@ def test_edge_and_reference_assign_alike(
         prediction = verify(answer.headers["x-prediction-id"], KEY)
         assert (prediction.variant, prediction.slot) == (variant, slot(unit, salt=salt))
     running.forget()
+
+
+@pytest.mark.parametrize("user", [b"user-1", b"user-2", b"user-3"])
+def test_cut_and_floor_belong_to_the_side_above(edge: Edge, user: bytes) -> None:
+    at = bucket(user, salt="trial")
+    client = edge.client()
+    for floor, cut, expected in (
+        (0, at, Variant.CHAMPION),
+        (0, at + 1, Variant.CHALLENGER),
+        (at, at + 1, Variant.CHALLENGER),
+        (at + 1, at + 1, Variant.VETERAN),
+    ):
+        edge.route(cut=cut, floor=floor, unit=UNIT)
+        answer = client.infer(("x-unit-id", user))
+        assert verify(answer.headers["x-prediction-id"], KEY).variant is expected
 
 
 def test_growing_a_share_moves_nobody_out_of_the_challenger(edge: Edge) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from time import monotonic
 
 import pytest
 
+from experiments.assignment import bucket
 from serving.client import ControlClient
 from tests.e2e.client import Rows
 from tests.e2e.oracle import Fault, Oracle
@@ -13,21 +15,26 @@ from tests.e2e.system_fixture import BY, System
 
 MODEL = "stories"
 
-FAIR, BETTER, WORSE, FRAGILE = 1, 2, 3, 4
+FAIR, BETTER, WORSE = 1, 2, 3
 
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
 def stories(system: System) -> System:
-    """The system with four versions of one model."""
+    """The system with five versions of one model."""
 
     async def prepare() -> None:
         await system.register(
-            MODEL, Oracle(0.75), Oracle(0.97), Oracle(0.40), Oracle(0.97, fragile=True)
+            MODEL,
+            Oracle(0.75),
+            Oracle(0.97),
+            Oracle(0.40),
+            Oracle(0.97, fragile=True),
+            Oracle(0.97, fragile=True),
         )
         async with system.control() as control:
-            await system.hot(control, MODEL, v1=1, v2=1, v3=1, v4=1)
+            await system.hot(control, MODEL, v1=1, v2=1, v3=1, v4=1, v5=1)
 
     asyncio.run(prepare())
     return system
@@ -90,32 +97,40 @@ async def test_a_version_that_misses_the_goal_is_rolled_back(
     await stories.books_balance(control, name, traffic)
 
 
-def often(number: int) -> Fault:
-    """Break a fragile version in each of the three ways."""
-    match number % 40:
-        case 5 | 15 | 25 | 35:
-            return Fault.RAISE
-        case 10:
-            return Fault.HANG
-        case 20:
-            return Fault.DIE
-    return Fault.NONE
+def breaking(experiment: str, *faults: Fault) -> Callable[[str], Fault]:
+    """Have these faults, the last of them again and again, come from units of the challenger."""
+    left = list(faults)
+
+    def fault(unit: str) -> Fault:
+        if bucket(unit.encode(), salt=experiment) >= 2_000:
+            return Fault.NONE
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return fault
 
 
-async def test_a_version_that_raises_hangs_and_dies_is_rolled_back_and_no_user_sees_it(
-    stories: System, control: ControlClient
+@pytest.mark.parametrize(
+    ("name", "challenger", "faults"),
+    [
+        ("raises-and-dies", 4, [Fault.RAISE, Fault.NONE, Fault.RAISE, Fault.DIE, Fault.NONE]),
+        ("hangs", 5, [Fault.NONE, Fault.HANG]),
+    ],
+)
+async def test_a_faulty_version_is_rolled_back_and_no_user_sees_it(
+    stories: System, control: ControlClient, name: str, challenger: int, faults: list[Fault]
 ):
-    name = "fragile"
-    await stories.hot(control, MODEL, v1=1, v4=1)
+    await stories.hot(control, MODEL, v1=1, **{f"v{challenger}": 1})
     await stories.stand(control, MODEL, FAIR)
-    async with stories.traffic(control, MODEL, Rows(name, faults=often)) as traffic:
-        await control.start(experiment(name, FRAGILE, "[20%, 50%]"), by=BY)
+    await control.start(experiment(name, challenger, "[20%, 50%]"), by=BY)
+    rows = Rows(name, faults=breaking(name, *faults))
+    async with stories.traffic(control, MODEL, rows) as traffic:
         view = await stories.ended(control, name)
         await traffic.answered(50)
     assert (view["state"], traffic.failed) == ("rolled_back", [])
     act = (await last_receipt(control, view))["act"]
     assert (act["kind"], act["culprits"]) == ("roll_back", ["error_rate"])
-    assert any(answer.failover for answer in traffic.answers)
+    rescued = {answer.row.fault for answer in traffic.answers if answer.failover}
+    assert rescued >= set(faults) - {Fault.NONE}
     await stories.books_balance(control, name, traffic)
 
 

@@ -12,7 +12,15 @@ from registry.refs import Version, VersionRef
 from serving.app import Control
 from serving.errors import NothingToRollBack
 from serving.break_glass import Order
-from tests.story.crashes import BAD, GOOD, SETTLED, at_second_stage, ending, with_crashes
+from tests.story.crashes import (
+    BAD,
+    GOOD,
+    SETTLED,
+    at_second_stage,
+    ending,
+    promoted,
+    with_crashes,
+)
 from tests.story.users import Users
 from tests.story.world import DIGITS, FILE, World
 

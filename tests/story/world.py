@@ -218,6 +218,9 @@ class MemoryServe:
     def config(self, spec: HostSpec) -> Mapping[str, Any]:
         return {"version": str(spec.ref), "digest": spec.digest, "replicas": spec.replicas}
 
+    def spec(self, config: Mapping[str, Any]) -> HostSpec | None:
+        return next((spec for spec in self.specs.values() if self.config(spec) == config), None)
+
     async def applications(self) -> Mapping[str, Application]:
         self._require_up()
         return {name: self._application(spec) for name, spec in self.specs.items()}

@@ -175,9 +175,11 @@ def test_a_version_whose_every_replica_is_loaded_and_that_answers_is_hot():
     [
         (application(running=1, declared=spec(replicas=2)), True, "1 of 2 replicas"),
         (application(running=2, declared=spec(replicas=2)), False, "not reached"),
+        (application("DEPLOYING", 2, declared=spec(replicas=2)), True, "being changed"),
+        (application("UNHEALTHY", 2, declared=spec(replicas=2), message="sick"), True, "sick"),
     ],
 )
-def test_a_version_with_too_few_replicas_or_no_answer_is_warm(found, answered, reason):
+def test_a_loaded_version_that_lacks_anything_is_warm_and_says_what(found, answered, reason):
     known = status(HostState.DEPLOYING, spec(replicas=2))
     after = seen(known, found, answered=answered)
     assert after.state is HostState.WARM

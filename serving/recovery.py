@@ -1,0 +1,138 @@
+"""What edges know better than the store: routes that it has lost, rollbacks that it has missed.
+
+Users are served by what edges obey. Whatever the store has forgotten, it learns from them, and
+nothing here sends users to a version that no edge sends them to already.
+"""
+
+from dataclasses import replace
+
+from experiments.lifecycle import Event, serves_challenger
+from experiments.receipts import ByHand, Receipt
+from experiments.store import Fence
+from registry.refs import ModelName
+from serving.clock import Clock
+from serving.intent import CONTROLLER, is_tried
+from serving.records import Held, Records
+from serving.routes import Route
+from serving.switch import Switch
+
+
+class Recovery:
+    """Brings the store up to what the edges know, one tick at a time."""
+
+    def __init__(self, records: Records, switch: Switch, clock: Clock) -> None:
+        self._records = records
+        self._switch = switch
+        self._clock = clock
+
+    async def rebuild_routes(self, fence: Fence) -> list[str]:
+        """Give models whose route was lost, or is older than the edges', the one they obey."""
+        # Edges first: what they obeyed then, the store has had before.
+        obeyed = await self._obeyed()
+        known = await self._records.routes()
+        acted = []
+        for model, route in obeyed.items():
+            if model not in known:
+                await self._records.write_route(route, expected=0, fence=fence)
+                acted.append(f"{model}: route rebuilt from the edges at epoch {route.epoch}")
+            elif route.epoch > known[model].value.epoch:
+                await self._catch_up(route, known[model], fence)
+                acted.append(f"{model}: the edges' route of epoch {route.epoch} had been lost")
+        return acted
+
+    async def take_over_overrides(self, fence: Fence) -> list[str]:
+        """Make what an edge was told by hand, while the store was away, true everywhere."""
+        acted = []
+        for name, override in (await self._records.overrides()).items():
+            held = (await self._records.routes()).get(override.model)
+            if held is None or not _is_taken_over(override, held.value):
+                await self._take_over(override, held and held.value, fence)
+            await self._records.forget_override(name)
+            acted.append(f"{override.model}: rollback made at an edge taken over ({name})")
+        return acted
+
+    async def withdraw_unwatched(self, fence: Fence) -> list[str]:
+        """Take trials out of routes whose experiment was lost, so that nobody looks for harm."""
+        # Routes first: an experiment is written before its trial.
+        routes = await self._records.routes()
+        watched = {
+            held.value.declaration.name
+            for held in await self._records.experiments()
+            if not held.value.is_final
+        }
+        acted = []
+        for model, held in routes.items():
+            trial = held.value.trial
+            if trial is None or trial.experiment in watched:
+                continue
+            why = f"Nobody watches {trial.experiment} any more."
+            alone = replace(
+                held.value,
+                epoch=held.value.epoch + 1,
+                trial=None,
+                by=CONTROLLER,
+                why=why,
+                at=self._clock(),
+            )
+            await self._records.write_route(alone, expected=held.revision, fence=fence)
+            acted.append(f"{model}: trial withdrawn. {why}")
+        return acted
+
+    async def _obeyed(self) -> dict[ModelName, Route]:
+        """Return the latest route of each model that an edge obeys and was not told by hand."""
+        obeyed: dict[ModelName, Route] = {}
+        for report in await self._records.edges():
+            for model, route in report.routes.items():
+                by_hand = model in report.break_glass
+                if not by_hand and (model not in obeyed or route.epoch > obeyed[model].epoch):
+                    obeyed[model] = route
+        return obeyed
+
+    async def _catch_up(self, route: Route, known: Held[Route], fence: Fence) -> None:
+        """Take the edges' word for what the store has forgotten.
+
+        An experiment that they had ended by then is not begun again.
+        """
+        running = await self._records.running(route.model)
+        if (
+            running is not None
+            and serves_challenger(running.value.state)
+            and not is_tried(running.value, route)
+        ):
+            reasons = ("The store has lost how it ended; the edges have withdrawn it.",)
+            stopped = running.value.after(Event.STOP, self._clock(), reasons=reasons)
+            await self._records.write_experiment(stopped, expected=running.revision, fence=fence)
+        raised = replace(route, epoch=route.epoch + 1)
+        await self._records.write_route(raised, expected=known.revision, fence=fence)
+
+    async def _take_over(self, override: Route, route: Route | None, fence: Fence) -> None:
+        running = await self._records.running(override.model)
+        reasons = (f"Rolled back at an edge by {override.by}: {override.why}",)
+        receipt = await self._records.keep_receipt(
+            Receipt(
+                model=override.model,
+                at=override.at,
+                by=override.by,
+                act=ByHand("rollback", reasons),
+                plan=running.value.plan if running else None,
+                evidence=None,
+                previous=(running and running.value.receipt) or (route and route.receipt),
+            )
+        )
+        if running is not None:
+            stopped = running.value.after(
+                Event.ROLL_BACK, self._clock(), reasons=reasons, receipt=receipt
+            )
+            await self._records.write_experiment(stopped, expected=running.revision, fence=fence)
+
+        async def change(found: Route | None) -> Route:
+            epoch = max(override.epoch, found.epoch if found else 0) + 1
+            return replace(override, epoch=epoch, receipt=receipt)
+
+        await self._switch.change(override.model, change, fence=fence)
+
+
+def _is_taken_over(override: Route, route: Route) -> bool:
+    """Whether a crash came after the route was written, and before the override was removed."""
+    told = (override.by, override.why, override.at, override.champion)
+    return told == (route.by, route.why, route.at, route.champion) and route.trial is None
