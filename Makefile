@@ -46,6 +46,6 @@ $(READY): requirements.txt pyproject.toml
 	@echo "Installing into $(VENV); the first time takes a minute or two."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.txt
+	@$(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.txt
 	@$(UV) pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
 	@touch $(READY)

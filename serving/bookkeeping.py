@@ -18,6 +18,8 @@ from serving.records import Held, Records
 from serving.routes import Route
 from serving.switch import Switch
 
+FIRST = "The first version deployed."
+
 
 class Bookkeeping:
     """Keeps the registry's names in line with the routes, one tick at a time."""
@@ -56,20 +58,29 @@ class Bookkeeping:
             aliases = await self._catalog.aliases(model)
             # The oldest, even if a newer one is hot first: which one wins must not be a race.
             champion = aliases.champion or min(states)
-            if states.get(champion) is not HostState.HOT:
-                continue
-            previous = aliases.previous if aliases.previous in states else None
-            why = "The registry's champion." if aliases.champion else "The first version deployed."
-            # Beyond every epoch that the history has: it knows each change by its epoch.
-            epoch = 1 + max((c.epoch for c in await self._catalog.history(model)), default=0)
-            route = Route(model, epoch, champion, previous, None, CONTROLLER, why, self._clock())
-
-            async def change(found: Route | None, first: Route = route) -> Route:
-                return found or first
-
-            await self._switch.change(model, change, fence=fence)
-            acted.append(f"{model}: version {champion} is the champion. {why}")
+            if states.get(champion) is HostState.HOT:
+                previous = aliases.previous if aliases.previous in states else None
+                why = "The registry's champion." if aliases.champion else FIRST
+                await self._begin(model, champion, previous, why, fence)
+                acted.append(f"{model}: version {champion} is the champion. {why}")
         return acted
+
+    async def _begin(
+        self, model: ModelName, champion: Version, previous: Version | None, why: str, fence: Fence
+    ) -> None:
+        """Give the model its first route, or the first since every other was lost."""
+        history = await self._catalog.history(model)
+        # Beyond every epoch that the history has: it knows each change by its epoch.
+        epoch = 1 + max((change.epoch for change in history), default=0)
+        route = Route(model, epoch, champion, previous, None, CONTROLLER, why, self._clock())
+        if history and history[-1].after == champion:
+            await self._records.write_route(route, expected=0, fence=fence)
+            return
+
+        async def change(found: Route | None) -> Route:
+            return found or route
+
+        await self._switch.change(model, change, fence=fence)
 
     async def _record(self, held: Held[Route], fence: Fence) -> list[str]:
         route = held.value

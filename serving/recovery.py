@@ -46,7 +46,7 @@ class Recovery:
         for name, override in (await self._records.overrides()).items():
             held = (await self._records.routes()).get(override.model)
             if held is None or not _is_taken_over(override, held.value):
-                await self._take_over(override, held and held.value, fence)
+                await self._take_over(override, held.value if held else None, fence)
             await self._records.forget_override(name)
             acted.append(f"{override.model}: rollback made at an edge taken over ({name})")
         return acted
@@ -107,6 +107,7 @@ class Recovery:
 
     async def _take_over(self, override: Route, route: Route | None, fence: Fence) -> None:
         running = await self._records.running(override.model)
+        latest = running.value.receipt if running else None
         reasons = (f"Rolled back at an edge by {override.by}: {override.why}",)
         receipt = await self._records.keep_receipt(
             Receipt(
@@ -116,7 +117,7 @@ class Recovery:
                 act=ByHand("rollback", reasons),
                 plan=running.value.plan if running else None,
                 evidence=None,
-                previous=(running and running.value.receipt) or (route and route.receipt),
+                previous=latest or (route.receipt if route else None),
             )
         )
         if running is not None:

@@ -130,6 +130,8 @@ class Story:
                 f"{', '.join(found['edges'])} after {found['milliseconds']:.1f} ms"
             ]
         )
+        if found["break_glass"]:
+            self._narrator.say("Redis did not answer just then, so the edge itself was told.")
         await asyncio.sleep(LOOKED_AT)
         answered = self._traffic.since(obeyed_from)
         if set(answered) != {FIRST}:

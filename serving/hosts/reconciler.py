@@ -8,7 +8,7 @@ left undone by a crash, the next tick finds different and does.
 import ast
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -198,9 +198,11 @@ async def reconcile(
         HostsUnavailable: Ray does not answer; nothing was changed.
         StoreUnavailable, LeaseLost: nothing was sent to Serve.
     """
-    applications = await serve.applications()
-    await _adopt(store, serve, applications, now, fence)
     stored = await store.read_all(Kind.HOST)
+    applications = await serve.applications()
+    if forgotten := _forgotten(serve, stored.keys(), applications):
+        await _adopt(store, forgotten, now, fence)
+        stored = await store.read_all(Kind.HOST)
     statuses = {status.spec.ref: status for status in map(read_status, stored.values())}
     answered = await _probe(serve, statuses, applications)
     decided = plan(statuses, applications, answered=answered, config=serve.config, now=now)
@@ -220,23 +222,22 @@ async def reconcile(
     return {r: s for r, s in decided.seen.items() if s.state is not HostState.REMOVED}
 
 
-async def _adopt(
-    store: Store,
-    serve: Serve,
-    applications: Mapping[str, Application],
-    now: datetime,
-    fence: Fence | None,
-) -> None:
-    """Declare again what Serve runs for us and the store has forgotten.
+def _forgotten(
+    serve: Serve, known: Collection[str], applications: Mapping[str, Application]
+) -> list[HostSpec]:
+    """Return what Serve runs for us and the store does not know.
 
-    The store keeps even what was removed, so a version that it does not know at all was declared
-    before the store lost its data, and users may be served by it.
+    The store keeps even what was removed, so such a version was declared before the store lost
+    its data, and users may be served by it.
     """
-    known = (await store.read_all(Kind.HOST)).keys()
-    for application in applications.values():
-        spec = serve.spec(application.config)
-        if spec is None or str(spec.ref) in known or application.status == "DELETING":
-            continue
+    specs = [serve.spec(a.config) for a in applications.values() if a.status != "DELETING"]
+    return [spec for spec in specs if spec is not None and str(spec.ref) not in known]
+
+
+async def _adopt(
+    store: Store, forgotten: Iterable[HostSpec], now: datetime, fence: Fence | None
+) -> None:
+    for spec in forgotten:
         body = write_status(HostStatus(spec, HostState.PENDING, 0, "", now))
         with suppress(StaleRevision):
             await store.write(Kind.HOST, str(spec.ref), body, expected=0, fence=fence)

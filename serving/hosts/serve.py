@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx2
 
-from registry.refs import VersionRef
+from registry.refs import ModelName, Version, VersionRef
 from serving.errors import HostsUnavailable
 from serving.hosts import HOST_DEPLOYMENT, HostSpec
 from serving.routes import host_path

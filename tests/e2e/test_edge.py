@@ -503,6 +503,7 @@ def test_metadata_and_readiness_are_the_hosts_to_tell(edge: Edge, asked: str, ho
     assert answer.status == 200
     assert [path for _, path, _ in edge.ingress.calls] == [host]
     assert answer.headers["x-model-version"] == host.split("/")[3]
+    assert not {"x-prediction-id", "x-variant"} & answer.headers.keys()
     edge.logged(0)
 
 

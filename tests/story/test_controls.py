@@ -10,8 +10,8 @@ from experiments.spec import read_declaration
 from experiments.store import Kind
 from registry.refs import Version, VersionRef
 from serving.app import Control
-from serving.errors import NothingToRollBack
 from serving.break_glass import Order
+from serving.errors import NothingToRollBack
 from tests.story.crashes import (
     BAD,
     GOOD,

@@ -15,7 +15,13 @@ from registry.refs import VersionRef
 from serving.errors import AlreadyDeployed, HostsUnavailable
 from serving.hosts import HostSpec, HostState, HostStatus, declare, statuses, withdraw
 from serving.hosts.reconciler import RESTART_AFTER, explain, plan, reconcile
-from serving.hosts.serve import Application, HostOptions, application_config, application_name
+from serving.hosts.serve import (
+    Application,
+    HostOptions,
+    application_config,
+    application_name,
+    declared_spec,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ONE, TWO = VersionRef.parse("digits/1"), VersionRef.parse("digits/2")
@@ -66,6 +72,9 @@ class FakeServe:
 
     def config(self, declared):
         return config(declared)
+
+    def spec(self, told):
+        return declared_spec(told)
 
     async def applications(self):
         if self.down:
@@ -354,6 +363,23 @@ async def test_a_withdrawn_version_is_forgotten_once_it_is_gone(store, serve):
 async def test_withdrawing_what_is_not_deployed_does_nothing(store):
     await withdraw(store, ONE, now=NOW)
     assert await statuses(store) == {}
+
+
+async def test_what_the_store_has_forgotten_goes_on_running_and_is_declared_again(store, serve):
+    await declare(store, spec(ONE), now=NOW)
+    await settle(store, serve)
+    puts = list(serve.puts)
+    empty = MemoryStore(now=lambda: NOW)
+    await settle(empty, serve)
+    assert (await statuses(empty))[ONE].spec == spec(ONE)
+    assert (await statuses(empty))[ONE].state is HostState.HOT
+    assert serve.puts == puts
+
+
+async def test_what_others_run_on_our_ray_is_taken_out(store, serve):
+    serve.running["theirs"] = Application("RUNNING", "", 1, 0, {"import_path": "theirs:app"})
+    await settle(store, serve)
+    assert serve.running == {}
 
 
 async def test_a_failed_version_stays_failed_until_it_is_declared_anew(store, serve):
