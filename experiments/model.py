@@ -19,6 +19,19 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
+STAMPS = frozenset(
+    {
+        "x-experiment",
+        "x-failover",
+        "x-model-version",
+        "x-prediction-id",
+        "x-route-epoch",
+        "x-variant",
+    }
+)
+"""Headers of answers. The edge removes them from requests, so they can name no unit."""
+
+
 class Variant(StrEnum):
     """A side of an experiment."""
 
@@ -55,6 +68,8 @@ class HeaderUnit:
     def __post_init__(self) -> None:
         if not _HEADER.fullmatch(self.header):
             raise InvalidDeclaration(f"{self.header!r} is not a header name in lower case")
+        if self.header in STAMPS or self.header.startswith("x-tiltyard-"):
+            raise InvalidDeclaration(f"{self.header!r} is a header that the edge itself sets")
 
     def __str__(self) -> str:
         return f"header:{self.header}"

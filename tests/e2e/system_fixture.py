@@ -91,12 +91,14 @@ class System:
             with suppress_code("already_deployed"):
                 await control.deploy(model, version, replicas=count)
 
+        hosts: list[dict[str, Any]] = []
+
         async def ready() -> bool:
-            hosts = [await control.host(model, version) for version in wanted]
+            hosts[:] = [await control.host(model, version) for version in wanted]
             assert not any(host["state"] == "failed" for host in hosts), hosts
             return all(host["state"] == "hot" for host in hosts)
 
-        await eventually(ready, what=f"{model}: {wanted} hot")
+        await eventually(ready, what=lambda: f"{model} is hot: {hosts}")
         await eventually(lambda: control.route(model), what=f"{model} has a route")
 
     async def stand(self, control: ControlClient, model: str, champion: int) -> None:
@@ -215,12 +217,14 @@ class System:
         """Wait until every part has done its work since now, and nothing is in trouble."""
         now = datetime.now(UTC)
 
+        status: dict[str, Any] = {}
+
         async def is_well() -> bool:
-            status = await control.status()
+            status.update(await control.status())
             heard = [datetime.fromisoformat(edge["heard_at"]) > now for edge in status["edges"]]
             return status["leads"] and heard == [True] and not status["troubles"]
 
-        await eventually(is_well, what="all is well")
+        await eventually(is_well, what=lambda: f"all is well since {now}: {status}")
 
     def supervisor(self) -> Mark:
         """Return the process that looks after the others."""
@@ -322,8 +326,11 @@ def described(process: psutil.Process) -> str:
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[System]:
-    """A whole system, started once. When it goes down nothing of it may be left, and all else."""
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
+    """A whole system, started once. When it goes down nothing of it may be left, and all else.
+
+    Its files are kept if a test failed.
+    """
     folder = Path(tempfile.mkdtemp(prefix="ty-"))
     settings = settings_in(folder)
     asyncio.run(up(settings, lambda _part, _seconds: None))
@@ -339,7 +346,8 @@ def system() -> Iterator[System]:
         assert [port for port in ports_of(settings) if not is_free("127.0.0.1", port)] == []
         assert innocent.poll() is None, "`down` has ended a process of somebody else's"
     assert mine, "nothing ran"
-    shutil.rmtree(folder)
+    if not request.session.testsfailed:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

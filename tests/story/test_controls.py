@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from experiments.errors import ExperimentExists
+from experiments.experiment import Experiment
 from experiments.lifecycle import State
 from experiments.spec import read_declaration
 from experiments.store import Kind
@@ -235,3 +236,38 @@ async def test_a_person_who_acts_while_the_controller_looks_is_not_undone(tmp_pa
     assert world.edges["edge-0"].route().trial is None
     await world.live(2)
     assert (await world.experiment()).state is State.ROLLED_BACK
+
+
+async def test_an_experiment_that_came_second_and_whose_command_died_is_stopped(tmp_path):
+    """Its document was written when the route had a trial already; nobody is there to remove it."""
+    world = await World.standing(tmp_path, versions=3)
+    users = Users.of(world)
+    await world.start(FILES[0])
+    second = Experiment.begin(read_declaration(FILES[1]), Version(1), world.clock())
+    await world.records.write_experiment(second, expected=0)
+    await world.live(SETTLED)
+    users.assert_at_rest()
+    assert (await world.experiment("digits-a")).state is State.RAMPING
+    assert (await world.experiment("digits-b")).state is State.STOPPED
+    assert (await world.state(3)) == "hot"
+
+
+async def test_no_experiment_goes_on_against_another_champion_than_it_began_with(tmp_path):
+    """A promotion slips in between the experiment's document and its trial."""
+    world = await World.standing(tmp_path, versions=3)
+    users = Users.of(world)
+    write, done = world.records.write_experiment, []
+
+    async def written(experiment, *, expected, fence=None):
+        if not done:
+            done.append(experiment)
+            await world.control.commands.promote(VERSION_3, by="me", why="I know it is better.")
+        return await write(experiment, expected=expected, fence=fence)
+
+    world.records.write_experiment = written
+    with pytest.raises(ExperimentExists):
+        await world.start()
+    await world.live(SETTLED)
+    users.assert_at_rest()
+    assert await world.records.experiments() == []
+    assert (await world.route()).champion == 3

@@ -639,3 +639,9 @@ def test_an_edited_example_is_a_declaration_or_problems_with_their_place(start, 
         assert all(problem.line >= 1 and problem.column >= 1 for problem in problems(text))
     else:
         assert read_declaration(to_yaml(declaration)) == declaration
+
+
+@pytest.mark.parametrize("header", ["x-variant", "x-model-version", "x-tiltyard-fallback"])
+def test_a_header_that_the_edge_sets_names_no_unit(header):
+    with pytest.raises(InvalidDeclaration, match="the edge itself sets"):
+        HeaderUnit(header)
