@@ -12,6 +12,7 @@ TiltyardError
 │   └── EdgeUnresponsive     HAProxy runs, or may run, and did not do what it was asked
 ├── UnusableEdgeFolder       the edge cannot keep its files where the settings say
 ├── UnreadableLogLine        a line of an edge's request log is damaged
+├── JustRolledBack           the model was rolled back moments ago
 ├── TargetNotHot             the version would not answer at once
 ├── SignatureMismatch        the version takes or gives other tensors than the champion
 ├── InUse                    the version serves traffic or is pinned to roll back to
@@ -82,6 +83,11 @@ class UnusableEdgeFolder(TiltyardError):
 class UnreadableLogLine(TiltyardError):
     code = "unreadable_log_line"
     next_step = "Nothing: the line is counted as lost; a full disk can cut lines short."
+
+
+class JustRolledBack(TiltyardError):
+    code = "just_rolled_back"
+    next_step = "If that is what you want, name the version with --to, or confirm with --force."
 
 
 class TargetNotHot(TiltyardError):

@@ -5,9 +5,11 @@ automatically (`serving.controller`) takes the same path through `Switch`.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from time import monotonic
 
-from experiments.errors import StaleRevision
+from experiments.codec import decode
+from experiments.errors import StaleRevision, UnknownReceipt
 from experiments.experiment import Experiment
 from experiments.lifecycle import Event
 from experiments.receipts import ByHand, Receipt
@@ -15,12 +17,18 @@ from experiments.store import Store
 from registry.refs import Version, VersionRef
 from serving.break_glass import Order, RolledBack
 from serving.clock import Clock
-from serving.errors import NothingToRollBack, TargetNotHot
+from serving.errors import JustRolledBack, NothingToRollBack, TargetNotHot
 from serving.hosts import HostState, statuses
 from serving.intent import restored
 from serving.records import Held, Records
 from serving.routes import Route, withdraw
 from serving.switch import ATTEMPTS, Switch
+
+ROLLBACK = "rollback"
+"""What a receipt calls a rollback that a person ordered."""
+
+CALM = timedelta(seconds=30)
+"""How soon after a rollback another has to be confirmed."""
 
 
 class Rollback:
@@ -39,9 +47,13 @@ class Rollback:
             UnknownModel: the model has no route.
             NothingToRollBack: there is neither a trial nor a previous version, or what was to be
                 withdrawn is withdrawn already.
-            TargetNotHot: the target would not answer at once; `force` goes there all the same.
+            JustRolledBack: it was rolled back moments ago, so this might be the second hand on the
+                same button; `to` or `force` says that it is meant.
+            TargetNotHot: the target would not answer at once; `force` goes there all the same,
+                if it is deployed at all.
             StoreUnavailable: the store is away; `break_glass` works.
         """
+        began = monotonic()
         for _ in range(ATTEMPTS):
             held = await self._records.route(order.model)
             running = await self._records.running(order.model)
@@ -50,9 +62,12 @@ class Rollback:
                 raise NothingToRollBack(
                     f"Version {order.withdrawn} of {order.model} is withdrawn already."
                 )
-            await self._require_hot(planned.target, force=order.force)
+            if running is None and order.to is None and not order.force:
+                await self._require_calm(held.value)
+            await require_hot(self._store, planned.target, "a rollback to it", force=order.force)
             try:
-                return await self._carry_out(order, planned, held.value, running)
+                done = await self._carry_out(order, planned, held.value, running)
+                return replace(done, milliseconds=(monotonic() - began) * 1000)
             except StaleRevision:
                 # Somebody was quicker: look again, but withdraw nothing else than was meant.
                 order = replace(order, withdrawn=planned.from_version)
@@ -68,7 +83,7 @@ class Rollback:
                 model=order.model,
                 at=now,
                 by=order.by,
-                act=ByHand("rollback", reasons),
+                act=ByHand(ROLLBACK, reasons),
                 plan=running.value.plan if running else None,
                 evidence=None,
                 previous=(running and running.value.receipt) or found.receipt,
@@ -98,21 +113,38 @@ class Rollback:
             receipt=receipt,
         )
 
-    async def _require_hot(self, target: VersionRef, *, force: bool) -> None:
-        if not force:
-            await require_hot(self._store, target, "a rollback to it")
+    async def _require_calm(self, route: Route) -> None:
+        """Make sure that two people who press the button at once do not go back twice."""
+        if route.receipt is None:
+            return
+        try:
+            _, content = await self._records.receipt(route.receipt)
+        except UnknownReceipt:
+            return  # Lost with the store's data; a rollback does not wait for that.
+        last = decode(Receipt, content)
+        is_rollback = last.act.kind == "roll_back" or (
+            isinstance(last.act, ByHand) and last.act.action == ROLLBACK
+        )
+        if is_rollback and self._clock() - last.at < CALM:
+            raise JustRolledBack(
+                f"{route.model} was rolled back by {last.by} moments ago and stands for version "
+                f"{route.champion}; another rollback would withdraw that too."
+            )
 
 
-async def require_hot(store: Store, ref: VersionRef, purpose: str) -> None:
-    """Make sure that `ref` would answer at once.
+async def require_hot(store: Store, ref: VersionRef, purpose: str, *, force: bool = False) -> None:
+    """Make sure that `ref` would answer at once; with `force`, that there is such a host at all.
 
     Raises:
         TargetNotHot: it would not; the message says what it would take.
     """
     status = (await statuses(store)).get(ref)
     if status is None:
-        raise TargetNotHot(f"{ref} is cold: it is not deployed, so {purpose} cannot be served.")
-    if status.state is not HostState.HOT:
+        raise TargetNotHot(
+            f"{ref} is cold: it is not deployed, so {purpose} cannot be served.",
+            next_step=f"Deploy it: `tiltyard deploy {ref.model} {ref.version}`.",
+        )
+    if status.state is not HostState.HOT and not force:
         raise TargetNotHot(
             f"{ref} is {status.state} ({status.ready_replicas} of {status.spec.replicas} replicas "
             f"are ready{f': {status.reason}' if status.reason else ''}), so {purpose} would not "

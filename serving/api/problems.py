@@ -35,6 +35,7 @@ STATUSES = {
     "invalid_outcome": 422,
     "invalid_output": 500,
     "invalid_prediction_id": 422,
+    "just_rolled_back": 409,
     "late_outcome": 410,
     "lease_lost": 409,
     "malformed_body": 400,

@@ -104,7 +104,10 @@ class Loops:
             nonlocal busy
             busy = await self._collector.step()
 
-        await self._through_outages(step, pause=lambda: 0 if busy else LOG_SECONDS)
+        # A log without news is read without asking the store, so it proves nothing.
+        await self._through_outages(
+            step, pause=lambda: 0 if busy else LOG_SECONDS, proves_store=False
+        )
 
     async def _watch(self) -> None:
         async with self._store.watch(Kind.ROUTE) as changes:
@@ -122,6 +125,8 @@ class Loops:
         self,
         step: Callable[[], Awaitable[object]],
         pause: Callable[[], float] = lambda: RETRY_SECONDS[0],
+        *,
+        proves_store: bool = True,
     ) -> None:
         tries = 0
         while True:
@@ -132,7 +137,8 @@ class Loops:
                 wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
                 tries += 1
             else:
-                self._is_back()
+                if proves_store:
+                    self._is_back()
                 tries = 0
                 wait = pause()
             await asyncio.sleep(wait)

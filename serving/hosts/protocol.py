@@ -130,7 +130,7 @@ def write_problem(error: TiltyardError, status: HTTPStatus) -> bytes:
             "status": status.value,
             "detail": error.message,
             "code": error.code,
-            "hint": error.hint,
+            "next_step": error.hint,
         }
     )
 

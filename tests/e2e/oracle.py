@@ -48,7 +48,7 @@ class Oracle:
             time.sleep(HANG_SECONDS)
         if fault == Fault.RAISE:
             raise ValueError("this row cannot be answered")
-        return np.array([self.answer(int(label), difficulty) for label, difficulty, _ in rows])
+        return np.array([self.answer(int(label), difficulty) for label, difficulty, *_ in rows])
 
 
 class Stillborn(Oracle):
@@ -58,4 +58,4 @@ class Stillborn(Oracle):
         raise RuntimeError("the weights are those of another architecture")
 
 
-EXAMPLE = np.array([[3.0, 0.0, 0.0], [7.0, 0.0, 0.0]])
+EXAMPLE = ((3.0, 0.0, 0.0), (7.0, 0.0, 0.0))

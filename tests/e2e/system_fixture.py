@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     asynccontextmanager,
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import psutil
 import pytest
 
@@ -62,15 +63,17 @@ class System:
 
     # ---- models
 
-    async def register(self, model: str, *oracles: Oracle) -> None:
-        """Make the oracles versions 1, 2, ... of a model."""
+    async def register(
+        self, model: str, *oracles: Oracle, example: Sequence[Sequence[float]] = EXAMPLE
+    ) -> None:
+        """Make the oracles the next versions of a model."""
         versions = self.oracles.setdefault(model, {})
         with tempfile.TemporaryDirectory() as folder:
             async with self.catalog() as catalog:
                 for oracle in oracles:
                     path = Path(folder, str(len(versions)))
                     artifact = await asyncio.to_thread(
-                        save_python_model, oracle, path, example=EXAMPLE
+                        save_python_model, oracle, path, example=np.array(example)
                     )
                     found = await catalog.register(ModelName(model), artifact)
                     versions[found.ref.version] = oracle

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from experiments.lifecycle import Event, State
+from experiments.store import Kind
 from registry.refs import Version, VersionRef
 from serving.break_glass import Order, RolledBack
-from serving.errors import NothingToRollBack, TargetNotHot
+from serving.errors import JustRolledBack, NothingToRollBack, TargetNotHot
 from tests.story.crashes import (
     GOOD,
     MOST_STEPS,
@@ -275,5 +276,33 @@ async def test_what_is_pinned_to_go_back_to_stays_loaded_after_a_failed_experime
     await roll_back(world)
     await world.live(3)
     assert (await world.route()).previous == 1
-    done = await roll_back(world)
+    done = await roll_back(world, force=True)
     assert done.to_version == 1
+
+
+async def test_two_people_who_press_the_button_at_once_go_back_once(tmp_path):
+    world = await promoted(tmp_path)
+    await world.live(1)
+    await world.start(FILE.replace("challenger: 2", "challenger: 1").replace("-v2", "-v1"))
+    await roll_back(world)
+    await world.live(3)
+    with pytest.raises(JustRolledBack, match="withdraw that too"):
+        await roll_back(world)
+    assert (await world.route()).champion == 2
+    await world.live(30)
+    assert (await roll_back(world)).to_version == 1
+
+
+async def test_a_rollback_needs_no_receipt_of_the_last_one(tmp_path):
+    world = await promoted(tmp_path)
+    receipt = (await world.route()).receipt
+    await world.store.delete(Kind.RECEIPT, receipt)
+    assert (await roll_back(world)).to_version == 1
+
+
+async def test_not_even_force_goes_to_a_version_that_is_not_deployed(tmp_path):
+    world = await promoted(tmp_path)
+    before = await world.route()
+    with pytest.raises(TargetNotHot, match="not deployed"):
+        await roll_back(world, to=Version(99), force=True)
+    assert await world.route() == before

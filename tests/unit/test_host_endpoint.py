@@ -98,7 +98,7 @@ async def test_whose_fault_it_was_shows_in_status_and_code(host, content, status
     assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
     assert response.headers["content-type"] == "application/problem+json"
     assert problem["detail"]
-    assert problem["hint"]
+    assert problem["next_step"]
 
 
 async def test_other_paths_and_methods_are_refused(host):
