@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -29,7 +29,7 @@ from serving.hosts.reconciler import Serve, reconcile
 from serving.hosts.serve import HostOptions, ServeClient
 from serving.intake import Intake
 from serving.records import Records
-from serving.rollback import Rollback
+from serving.rollback import CutShort, Rollback
 from serving.settings import Settings
 from serving.switch import Switch
 from serving.views import (
@@ -68,9 +68,11 @@ class Control:
         """Roll back; through the edges of this machine if the store cannot be reached."""
         try:
             return await self.rollback(order)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             if order.to is not None:
                 raise
+            if isinstance(error, CutShort):
+                order = replace(order, withdrawn=error.withdrawn)
             log.warning("the store is away: rolling %s back at the edge itself", order.model)
             return await break_glass(str(self.settings.edge_dir / "agent.sock"), order)
 

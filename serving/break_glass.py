@@ -61,7 +61,9 @@ async def break_glass(socket: str, order: Order) -> RolledBack:
         TiltyardError: what the edge refuses, with the edge's own words.
     """
     transport = httpx2.AsyncHTTPTransport(uds=socket)
-    body = {"model": order.model, "by": order.by, "why": order.why}
+    body: dict[str, str | int] = {"model": order.model, "by": order.by, "why": order.why}
+    if order.withdrawn is not None:
+        body["withdrawn"] = order.withdrawn
     try:
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://edge", timeout=ROLLBACK_SECONDS

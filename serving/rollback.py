@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from experiments.codec import decode
-from experiments.errors import StaleRevision, UnknownReceipt
+from experiments.errors import StaleRevision, StoreUnavailable, UnknownReceipt
 from experiments.experiment import Experiment
 from experiments.lifecycle import Event
 from experiments.receipts import ByHand, Receipt
@@ -23,6 +23,19 @@ from serving.intent import restored
 from serving.records import Held, Records
 from serving.routes import Route, withdraw
 from serving.switch import ATTEMPTS, Switch
+
+
+class CutShort(StoreUnavailable):
+    """The store went away while a rollback was carried out: it may be in force, or not.
+
+    Args:
+        withdrawn: The version that it takes away, so that finishing it takes away no other.
+    """
+
+    def __init__(self, message: str, *, withdrawn: Version) -> None:
+        super().__init__(message)
+        self.withdrawn = withdrawn
+
 
 ROLLBACK = "rollback"
 """What a receipt calls a rollback that a person ordered."""
@@ -51,7 +64,8 @@ class Rollback:
                 same button; `to` or `force` says that it is meant.
             TargetNotHot: the target would not answer at once; `force` goes there all the same,
                 if it is deployed at all.
-            StoreUnavailable: the store is away; `break_glass` works.
+            CutShort: the store went away in the middle; `break_glass` finishes it.
+            StoreUnavailable: the store is away, nothing was begun; `break_glass` works.
         """
         began = monotonic()
         for _ in range(ATTEMPTS):
@@ -71,6 +85,8 @@ class Rollback:
             except StaleRevision:
                 # Somebody was quicker: look again, but withdraw nothing else than was meant.
                 order = replace(order, withdrawn=planned.from_version)
+            except StoreUnavailable as error:
+                raise CutShort(error.message, withdrawn=planned.from_version) from error
         raise StaleRevision(f"{order.model} kept changing while it was to be rolled back.")
 
     async def _carry_out(

@@ -77,6 +77,12 @@ class Route:
         named = {self.champion, self.previous, self.trial and self.trial.challenger}
         return frozenset(VersionRef(self.model, version) for version in named if version)
 
+    @property
+    def served(self) -> frozenset[Version]:
+        """Versions that requests are sent to; `previous` is not, unless the champion fails."""
+        trial = {self.trial.challenger} if self.trial else set()
+        return frozenset({self.champion, *trial})
+
 
 def host_path(ref: VersionRef) -> str:
     """Return the route prefix under which Ray Serve reaches the host of `ref`."""

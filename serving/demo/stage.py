@@ -1,7 +1,6 @@
 """What the story plays on: a system of its own, started, filled with versions, and taken away."""
 
 import asyncio
-import random
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -13,12 +12,9 @@ from registry.refs import Version
 from serving.demo.models import Digits, register
 from serving.demo.narrator import Narrator
 from serving.demo.scoreboard import Scoreboard
-from serving.local.ports import is_free
+from serving.local.ports import free_ports
 from serving.local.system import down, up
 from serving.settings import Settings
-
-PORTS = range(10_000, 20_000)
-"""Where to look for free ports: below those that the system gives to outgoing connections."""
 
 LONGEST_FOLDER = 5
 """Characters of a temporary folder's path that leave room for Ray's sockets deep inside it."""
@@ -44,17 +40,6 @@ def own_settings(state_dir: Path) -> Settings:
             "ray_dashboard_url": f"http://127.0.0.1:{ray}",
         }
     )
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
-        if is_free("127.0.0.1", port):
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise OSError("there are no free ports")
 
 
 def make_state_dir() -> Path:

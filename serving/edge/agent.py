@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from experiments.codec import decode, encode
 from experiments.store import ANY, Kind, Store, Stored
 from registry.errors import UnknownModel
-from registry.refs import ModelName
+from registry.refs import ModelName, Version
 from serving.edge.collector import Progress
 from serving.edge.report import EdgeReport
 from serving.edge.routebook import Known, RouteBook
@@ -152,8 +152,14 @@ class Agent:
             await self._mend()
         await asyncio.to_thread(self._book.make_durable)
 
-    async def roll_back(self, model: ModelName, *, by: str, why: str) -> Withdrawal:
+    async def roll_back(
+        self, model: ModelName, *, by: str, why: str, withdrawn: Version | None = None
+    ) -> Withdrawal:
         """Roll back here and now, asking nobody, and hold on to it until the controller knows.
+
+        Args:
+            withdrawn: The version to take away, where a rollback that was cut short may have done
+                so already: then nothing is changed.
 
         Raises:
             UnknownModel: this edge knows no route of the model.
@@ -164,6 +170,8 @@ class Agent:
             route = self.known.routes.get(model)
             if route is None:
                 raise UnknownModel(f"this edge has no route for {model}")
+            if withdrawn is not None and withdrawn not in route.served:
+                return Withdrawal(route, withdrawn, route.champion)
             withdrawal = withdraw(route, by=by, why=why, at=self._now())
             await self._obey(self.known.with_override(withdrawal), model)
             in_force = self._effective.get(model, (0, None))[0] >= withdrawal.route.epoch

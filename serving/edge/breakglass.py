@@ -13,11 +13,11 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from experiments.codec import encode
 from registry.errors import TiltyardError, UnknownModel
-from registry.refs import ModelName
+from registry.refs import ModelName, Version
 from serving.edge.agent import Agent
 from serving.edge.report import EdgeReport
 from serving.errors import EdgeUnavailable, NothingToRollBack, UnusableEdgeFolder
@@ -41,6 +41,7 @@ class RollbackBody(BaseModel):
     model: _Word
     by: _Word = "edge"
     why: _Word = "rolled back at the edge"
+    withdrawn: Annotated[int, Field(ge=1)] | None = None
 
 
 def app(agent: Agent) -> FastAPI:
@@ -58,7 +59,10 @@ def app(agent: Agent) -> FastAPI:
     @application.post("/rollback")
     async def rollback(body: RollbackBody) -> dict[str, Any]:
         began = perf_counter()
-        done = await agent.roll_back(ModelName(body.model), by=body.by, why=body.why)
+        withdrawn = Version(body.withdrawn) if body.withdrawn else None
+        done = await agent.roll_back(
+            ModelName(body.model), by=body.by, why=body.why, withdrawn=withdrawn
+        )
         return {
             "model": done.route.model,
             "from": done.from_version,

@@ -1,12 +1,17 @@
 """Ports for a local system: the usual ones where they are free, others where they are taken."""
 
 import os
+import random
 import secrets
 import socket
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 from serving.settings import Settings
+
+CALM_PORTS = range(10_000, 20_000)
+"""Outside the range of outgoing connections: one of those could be taken by anybody in the seconds
+until its server starts."""
 
 
 def is_free(host: str, port: int) -> bool:
@@ -20,19 +25,27 @@ def is_free(host: str, port: int) -> bool:
         return True
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on."""
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Return ports that nobody listens on.
+
+    Raises:
+        OSError: there are not as many.
+    """
+    found: list[int] = []
+    for port in random.sample(CALM_PORTS, len(CALM_PORTS)):
+        if is_free(host, port):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"there are no {count} free ports on {host}")
 
 
 def with_free_ports(settings: Settings) -> Settings:
     """Return the settings with every port that is taken replaced by one that is free."""
+    spare = iter(free_ports(5))
 
     def choose(host: str, port: int) -> int:
-        return port if is_free(host, port) else free_port(host)
+        return port if is_free(host, port) else next(spare)
 
     redis = urlsplit(settings.redis_url)
     ray = urlsplit(settings.ray_dashboard_url)

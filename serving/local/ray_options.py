@@ -66,10 +66,13 @@ def make_folder(directory: Path) -> Path:
     Raises:
         HostsUnavailable: somebody else has taken its place.
     """
-    folder = directory / "ray"
-    if len(str(folder)) > _LONGEST_FOLDER:
-        name = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"tiltyard-{name}"
+    name = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]
+    places = (
+        directory / "ray",
+        Path(tempfile.gettempdir()) / f"tiltyard-{name}",
+        Path("/tmp") / f"tiltyard-{name}",  # guarded below against another owner
+    )
+    folder = next(place for place in places if len(str(place)) <= _LONGEST_FOLDER)
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise HostsUnavailable(f"{folder} belongs to somebody else")

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,8 +18,10 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import numpy as np
@@ -29,7 +33,7 @@ from registry.refs import ModelName
 from serving.client import ControlClient
 from serving.errors import Refused
 from serving.local import ray_cluster
-from serving.local.ports import free_port, is_free
+from serving.local.ports import is_free
 from serving.local.process import Mark
 from serving.local.supervisor import read_children
 from serving.local.system import down, read_running, up
@@ -279,23 +283,35 @@ def frozen(pid: int) -> Iterator[None]:
 
 def settings_in(folder: Path) -> Settings:
     """Return settings that share nothing with any other system on this machine."""
+    edge, control, redis, serve, ray = ports(5)
     return Settings(
         state_dir=folder,
-        edge_port=free_port(),
-        control_port=free_port(),
-        redis_url=f"redis://127.0.0.1:{free_port()}/0",
-        serve_port=free_port(),
-        ray_dashboard_url=f"http://127.0.0.1:{free_port()}",
+        edge_port=edge,
+        control_port=control,
+        redis_url=f"redis://127.0.0.1:{redis}/0",
+        serve_port=serve,
+        ray_dashboard_url=f"http://127.0.0.1:{ray}",
         ray_cpus=8,
         ray_gpus=1,
     )
 
 
-def ports_of(settings: Settings) -> list[int]:
-    """Return every port that a system was told to use."""
+def ports(count: int) -> list[int]:
+    """Return ports that nobody has, and that no client is given while nobody listens there yet."""
+    below_clients = random.sample(range(10_000, 20_000), 100)
+    return list(islice((port for port in below_clients if is_free("127.0.0.1", port)), count))
+
+
+def answering(settings: Settings) -> list[str]:
+    """Return where somebody listens, of all that a system was told to listen on."""
     urls = (settings.edge_url, settings.control_url, settings.serve_url)
-    others = (settings.redis_url, settings.ray_dashboard_url)
-    return [httpx2.URL(url).port or 0 for url in (*urls, *others)]
+    found = []
+    for url in (*urls, settings.redis_url, settings.ray_dashboard_url):
+        with socket.socket() as probe:
+            parts = urlsplit(url)
+            if probe.connect_ex((parts.hostname, parts.port)) == 0:
+                found.append(url)
+    return found
 
 
 @contextmanager
@@ -343,10 +359,11 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
             yield running
         finally:
             mine = running.processes()
+            assert len(answering(settings)) == 5
             assert asyncio.run(down(settings))
         left = [described(each) for each in (*mine, *running.processes()) if lives(each)]
         assert left == []
-        assert [port for port in ports_of(settings) if not is_free("127.0.0.1", port)] == []
+        assert answering(settings) == []
         assert innocent.poll() is None, "`down` has ended a process of somebody else's"
     assert mine, "nothing ran"
     if not request.session.testsfailed:

@@ -82,8 +82,13 @@ async def test_a_killed_replica_costs_neither_an_answer_nor_a_count(
         assert len(before) == 2
         os.kill(before[0].pid, signal.SIGKILL)
         await traffic.answered(100)
+
+        async def replaced() -> bool:
+            now = crashes.replicas(MODEL, 1)
+            return len(now) == 2 and before[1] in now
+
+        await eventually(replaced, what="Ray starts another replica")
         await crashes.hot(control, MODEL, v1=2)
-        assert before[1] in crashes.replicas(MODEL, 1)
 
 
 async def test_a_killed_haproxy_comes_back_with_its_routes(crashes: System, control: ControlClient):

@@ -414,6 +414,20 @@ async def test_a_rollback_at_the_edge_needs_no_store(edge) -> None:
     assert agent.report().break_glass == (DIGITS,)
 
 
+async def test_what_is_withdrawn_already_is_not_withdrawn_from_whoever_came_after(edge) -> None:
+    """Control may have lost the store right after it published the very same rollback."""
+    agent = await edge.agent()
+    edge.haproxy.start()
+    await edge.publish(PROMOTED)
+    await agent.sync()
+    before = agent.known.routes[DIGITS]
+    done = await agent.roll_back(DIGITS, by="me", why="it errs", withdrawn=Version(3))
+    assert (done.from_version, done.to_version) == (3, before.champion)
+    assert agent.known.routes[DIGITS] == before
+    done = await agent.roll_back(DIGITS, by="me", why="it errs", withdrawn=before.champion)
+    assert done.to_version == before.previous
+
+
 async def test_a_rollback_that_haproxy_did_not_take_is_no_success(edge) -> None:
     agent = await edge.agent()
     edge.haproxy.start()

@@ -14,8 +14,9 @@ from serving.demo.fragile import Fragile
 from serving.demo.models import BETTER, FIRST, FRAGILE, MISLABELLED, MODEL, halves, harmless
 from serving.demo.narrator import Evidence, Glance, Narrator
 from serving.demo.promises import GUARDRAILS, Seen, broken, for_a_guardrail, for_the_goal
-from serving.demo.stage import free_ports, own_settings
+from serving.demo.stage import own_settings
 from serving.demo.traffic import METRIC, read_digit
+from serving.local.ports import free_ports
 
 TRUE = Seen(
     requests=9_000,
