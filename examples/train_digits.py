@@ -1,8 +1,8 @@
 """Two versions of a digits model as MLflow folders, to register and deploy.
 
-    python examples/train_digits.py /tmp/digits
-    tiltyard register digits /tmp/digits/1
-    tiltyard register digits /tmp/digits/2
+python examples/train_digits.py /tmp/digits
+tiltyard register digits /tmp/digits/1
+tiltyard register digits /tmp/digits/2
 """
 
 import sys

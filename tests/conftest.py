@@ -2,5 +2,5 @@
 
 from hypothesis import settings
 
-settings.register_profile("tiltyard", deadline=None)
+settings.register_profile("tiltyard", deadline=None, max_examples=30)
 settings.load_profile("tiltyard")

@@ -105,13 +105,15 @@ def command(settings: Settings) -> list[str]:
 
 
 def open_log(settings: Settings) -> int:
-    """Open the request log for HAProxy's standard output and return the descriptor.
+    """Open the request log at its end, as HAProxy's standard output, and return the descriptor.
 
-    Appending, so that lines of two processes (one draining, one starting) do not overwrite each
-    other, and so that what was read can be punched out of the file while it is written.
+    The position alone keeps what the last HAProxy wrote: with its first line HAProxy sets the
+    flags of the descriptor anew, and O_APPEND is gone. So one HAProxy at a time may have the log.
     """
     log = EdgeFiles(settings.edge_dir).log
-    return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.lseek(descriptor, 0, os.SEEK_END)
+    return descriptor
 
 
 def render(settings: Settings) -> str:

@@ -37,8 +37,8 @@ class RayCluster:
 
     directory: Path
     dashboard_port: int
-    cpus: float | None = None
-    gpus: float | None = None
+    cpus: int | None = None
+    gpus: int | None = None
 
     @property
     def dashboard_url(self) -> str:

@@ -158,10 +158,11 @@ class System:
             yield traffic
 
     async def books_balance(
-        self, control: ControlClient, name: str, traffic: Traffic
+        self, control: ControlClient, name: str, *traffic: Traffic
     ) -> dict[str, Any]:
         """Return an experiment once what is counted is exactly what clients saw, and stays it."""
-        due = owed(traffic.answers, name)
+        answers = [answer for each in traffic for answer in each.answers]
+        due = owed(answers, name)
         beats: list[str] = []
 
         async def equal() -> dict[str, Any] | None:
@@ -183,8 +184,8 @@ class System:
             raise AssertionError(f"{error}\nowed    {due}\ncounted {found}") from None
         assert view is not None
         assert view["evidence"]["lost_bytes"] == view["evidence"]["late"] == 0
-        assert misplaced(traffic.answers, view) == []
-        assert not traffic.refused
+        assert misplaced(answers, view) == []
+        assert not any(each.refused for each in traffic)
         return view
 
     def spools(self) -> list[Path]:

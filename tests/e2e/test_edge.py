@@ -667,6 +667,19 @@ def test_an_edge_starts_with_the_routes_in_its_file_and_logs_requests_only() -> 
         assert edge.log_text().count("\n") == 1
 
 
+def test_an_edge_that_is_started_again_keeps_what_the_last_one_logged() -> None:
+    with running_edge() as edge:
+        for _ in range(3):
+            edge.route()
+            assert edge.client().infer().status == 200
+            edge.logged(1)
+            edge.process.kill()
+            edge.process.wait()
+            edge.process = start(edge.settings)
+            await_listener(edge.settings.edge_port, edge.process)
+        assert edge.log_text().count("\n") == 3
+
+
 def test_two_edges_cannot_share_a_port() -> None:
     with running_edge() as edge:
         second = start(edge.settings)

@@ -91,19 +91,32 @@ async def test_a_killed_replica_costs_neither_an_answer_nor_a_count(
         await crashes.hot(control, MODEL, v1=2)
 
 
-async def test_a_killed_haproxy_comes_back_with_its_routes(crashes: System, control: ControlClient):
+async def test_a_killed_haproxy_comes_back_with_its_routes_and_all_that_was_counted(
+    crashes: System, control: ControlClient
+):
+    """Who is being answered as it dies notices; so nobody is."""
+    name = "killed-haproxy"
+    await crashes.hot(control, MODEL, v1=2, v2=1)
     await crashes.stand(control, MODEL, champion=1)
+    await control.start(endless(name), by=BY)
     epoch = (await control.route(MODEL))["epoch"]
+    rows = Rows(name)
+    async with crashes.traffic(control, MODEL, rows) as before:
+        await before.answered(300)
     await crashes.another("haproxy", crashes.kill("haproxy"))
+    await eventually(lambda: answers(crashes), what="the edge answers again")
+    async with crashes.traffic(control, MODEL, rows) as after:
+        await after.answered(100)
+    assert before.failed == after.failed == []
+    assert {answer.epoch for answer in after.answers} == {epoch}
+    await crashes.books_balance(control, name, before, after)
+    await crashes.stopped(control, name)
 
-    async def answers() -> bool:
-        row = next(Rows("haproxy"))
-        async with httpx2.AsyncClient(base_url=crashes.settings.edge_url, trust_env=False) as http:
-            try:
-                answer = await http.post(f"/v2/models/{MODEL}/infer", content=row.body)
-            except httpx2.HTTPError:
-                return False
-            assert answer.headers["x-route-epoch"] == str(epoch), answer.text
-            return answer.status_code == 200
 
-    await eventually(answers, what="the edge answers again")
+async def answers(system: System) -> bool:
+    """Tell whether the edge is there, without being counted."""
+    async with httpx2.AsyncClient(base_url=system.settings.edge_url, trust_env=False) as http:
+        try:
+            return (await http.get("/v2/health/ready")).status_code == 200
+        except httpx2.HTTPError:
+            return False
