@@ -70,7 +70,7 @@ def make_ray(directory: Path) -> RunningRay:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray(tmp_path_factory) -> Iterator[RunningRay]:
     """A Ray that runs."""
     running = make_ray(tmp_path_factory.mktemp("ray"))
