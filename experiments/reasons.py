@@ -74,4 +74,4 @@ def waiting_sentence(what: str, passed: timedelta, needed: timedelta) -> str:
 
 
 def _seconds(span: timedelta) -> str:
-    return f"{span.total_seconds():.0f} s"
+    return f"{span.total_seconds():.1f} s"
