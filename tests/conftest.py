@@ -2,5 +2,5 @@
 
 from hypothesis import settings
 
-settings.register_profile("tiltyard", deadline=None, max_examples=30)
+settings.register_profile("tiltyard", deadline=None, max_examples=20)
 settings.load_profile("tiltyard")
