@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
 from experiments.errors import LeaseLost, StoreUnavailable
 from experiments.experiment import Experiment
 from experiments.store import Fence, Store
@@ -28,6 +26,7 @@ from serving.hosts import HostStatus, statuses
 from serving.hosts.reconciler import Serve, reconcile
 from serving.hosts.serve import HostOptions, ServeClient
 from serving.intake import Intake
+from serving.metrics import Metrics
 from serving.records import Records
 from serving.rollback import CutShort, Rollback
 from serving.settings import Settings
@@ -60,21 +59,23 @@ class Control:
     serve: Serve
     intake: Intake
     clock: Clock
-    metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
+    metrics: Metrics = field(default_factory=Metrics)
     troubles: dict[str, str] = field(default_factory=dict)
     fence: Fence | None = None
 
     async def roll_back(self, order: Order) -> RolledBack:
         """Roll back; through the edges of this machine if the store cannot be reached."""
         try:
-            return await self.rollback(order)
+            done = await self.rollback(order)
         except StoreUnavailable as error:
             if order.to is not None:
                 raise
             if isinstance(error, CutShort):
                 order = replace(order, withdrawn=error.withdrawn)
             log.warning("the store is away: rolling %s back at the edge itself", order.model)
-            return await break_glass(str(self.settings.edge_dir / "agent.sock"), order)
+            done = await break_glass(str(self.settings.edge_dir / "agent.sock"), order)
+        self.metrics.rollback_seconds.observe(done.milliseconds / 1000)
+        return done
 
     async def show(self, experiment: Experiment) -> ExperimentView:
         """Return an experiment with its evidence as it is now."""
@@ -119,6 +120,9 @@ class Control:
         if (ticked.fence is None) != (self.fence is None):
             log.info("this control leads" if ticked.fence else "another control leads")
         self.fence = ticked.fence
+        self.metrics.leads.set(ticked.fence is not None)
+        self.metrics.ticks.inc(ticked.fence is not None)
+        self.metrics.changes.inc(len(ticked.acted))
         for act in ticked.acted:
             log.info("%s", act)
         return ticked.failed
@@ -164,6 +168,7 @@ class Control:
                 log.info("%s: well again", part)
                 self.troubles.pop(part, None)
             mine = set(found)
+            self.metrics.troubles.set(len(self.troubles))
             await asyncio.sleep(self.settings.tick.total_seconds())
 
 

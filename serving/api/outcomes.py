@@ -22,6 +22,8 @@ async def outcomes(request: Request, control: Controlled) -> Response:
     """
     body = await request.body()
     results = await control.intake.take(body)
+    for result in results:
+        control.metrics.outcomes.labels(result.status).inc()
     single = len(results) == 1 and body.lstrip()[:1] == b"{" and b'"outcomes"' not in body
     if single and results[0].refusal is not None:
         return await problem(request, results[0].refusal)

@@ -25,4 +25,4 @@ async def status(control: Controlled) -> SystemView:
 @router.get("/metrics", response_class=Response)
 async def metrics(control: Controlled) -> Response:
     """Return Prometheus metrics of this control process."""
-    return Response(generate_latest(control.metrics), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(control.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -118,6 +118,17 @@ def test_every_module_of_the_api_has_its_router_included():
 # What works
 
 
+async def test_it_tells_prometheus_of_rollbacks_and_outcomes(world, http):
+    await http.post("/v1/models/digits/promote", json={"version": 2})
+    await http.post("/v1/models/digits/rollback", json={"by": "me"})
+    await http.post(
+        "/v1/outcomes", json={"prediction_id": "made up", "metric": "correct", "value": 1}
+    )
+    told = (await http.get("/metrics")).text
+    assert "tiltyard_rollback_seconds_count 1.0" in told
+    assert 'tiltyard_outcomes_total{status="refused"} 1.0' in told
+
+
 async def test_it_says_that_it_lives_and_what_it_measures(http):
     assert (await http.get("/healthz")).json() == {"status": "alive"}
     assert (await http.get("/metrics")).status_code == 200
