@@ -11,10 +11,9 @@ from starlette.exceptions import HTTPException
 from experiments.errors import InvalidFile
 from registry.errors import TiltyardError
 from serving.errors import Refused
+from serving.problem import MEDIA_TYPE, problem_document
 
 log = logging.getLogger(__name__)
-
-MEDIA_TYPE = "application/problem+json"
 
 STATUSES = {
     "already_deployed": 409,
@@ -72,19 +71,10 @@ FRAMEWORK = {400: "malformed_json", 404: "unknown_path", 405: "wrong_method"}
 """Codes of what is refused before any command is asked."""
 
 
-def document(
-    status: int, title: str, code: str, detail: str, next_step: str, **more: object
-) -> JSONResponse:
-    """Return a problem document: what happened, its stable code, and what to do next."""
-    body = {
-        "type": f"urn:tiltyard:{code}",
-        "title": title,
-        "status": status,
-        "code": code,
-        "detail": detail,
-        "next_step": next_step,
-    }
-    return JSONResponse(body | more, status_code=status, media_type=MEDIA_TYPE)
+def document(status: int, code: str, detail: str, next_step: str, **more: object) -> JSONResponse:
+    """Return a problem document as an answer."""
+    body = problem_document(status, code, detail, next_step, **more)
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
 
 
 def of(error: TiltyardError) -> dict[str, str]:
@@ -104,16 +94,14 @@ async def problem(_request: Request, error: Exception) -> JSONResponse:
         code = error.refusal
     if isinstance(error, InvalidFile):
         more["problems"] = [asdict(each) for each in error.problems]
-    title = type(error).__name__
-    return document(STATUSES[code], title, code, error.message, error.hint, **more)
+    return document(STATUSES[code], code, error.message, error.hint, **more)
 
 
 async def unexpected(request: Request, error: Exception) -> JSONResponse:
     """Answer an error that nobody foresaw; the log has the rest."""
     log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-    return document(
-        500, "Defect", "defect", f"{type(error).__name__}: {error}", "Please report this defect."
-    )
+    said = f"{type(error).__name__}: {error}"
+    return document(500, "defect", said, "Please report this defect.")
 
 
 def malformed(api: FastAPI) -> None:
@@ -126,10 +114,10 @@ def malformed(api: FastAPI) -> None:
         code = "malformed_json" if not_json else "malformed_body"
         said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
         step = "Correct the request; nothing was changed."
-        return document(STATUSES[code], "MalformedRequest", code, said, step)
+        return document(STATUSES[code], code, said, step)
 
     @api.exception_handler(HTTPException)
     async def _(_request: Request, error: HTTPException) -> JSONResponse:
         code = FRAMEWORK.get(error.status_code, "refused")
         step = "/docs lists every path of this API."
-        return document(error.status_code, "Refused", code, str(error.detail), step)
+        return document(error.status_code, code, str(error.detail), step)

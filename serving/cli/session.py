@@ -188,13 +188,7 @@ def problem_of(error: TiltyardError) -> dict[str, Any]:
     """Return an error as a problem document: as control wrote it, or in the same form."""
     if isinstance(error, Refused) and error.problem:
         return {"code": error.refusal, "detail": error.message} | error.problem
-    return {
-        "type": f"urn:tiltyard:{error.code}",
-        "title": type(error).__name__,
-        "code": error.code,
-        "detail": error.message,
-        "next_step": error.hint,
-    }
+    return {"code": error.code, "detail": error.message, "next_step": error.hint}
 
 
 def is_away(error: TiltyardError) -> bool:

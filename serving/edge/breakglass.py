@@ -21,6 +21,7 @@ from registry.refs import ModelName, Version
 from serving.edge.agent import Agent
 from serving.edge.report import EdgeReport
 from serving.errors import EdgeUnavailable, NothingToRollBack, UnusableEdgeFolder
+from serving.problem import MEDIA_TYPE, problem_document
 
 SOCKET_NAME = "agent.sock"
 
@@ -135,12 +136,5 @@ class Door(uvicorn.Server):
 
 
 def _problem(status: HTTPStatus, code: str, detail: str, next_step: str) -> JSONResponse:
-    body = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": int(status),
-        "detail": detail,
-        "code": code,
-        "next_step": next_step,
-    }
-    return JSONResponse(body, status, media_type="application/problem+json")
+    body = problem_document(status, code, detail, next_step)
+    return JSONResponse(body, status, media_type=MEDIA_TYPE)

@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from serving.problem import MEDIA_TYPE, problem_document
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -22,21 +24,14 @@ class Problem:
 
     def document(self) -> str:
         """Return the body, as HAProxy takes it between single quotes."""
-        body = {
-            "type": "about:blank",
-            "title": self.status.phrase,
-            "status": int(self.status),
-            "detail": self.detail,
-            "code": self.code,
-            "next_step": self.next_step,
-        }
+        body = problem_document(self.status, self.code, self.detail, self.next_step)
         return json.dumps(body).replace("'", "\\u0027")
 
     def answer(self) -> str:
         """Return what follows `http-request` or `http-response` in HAProxy's configuration."""
         allow = f" hdr Allow '{self.allow}'" if self.allow else ""
         return (
-            f"return status {int(self.status)} content-type application/problem+json"
+            f"return status {int(self.status)} content-type {MEDIA_TYPE}"
             f" string '{self.document()}'{allow}"
         )
 

@@ -19,6 +19,7 @@ from registry.errors import InvalidInput, TiltyardError
 from registry.refs import VersionRef
 from registry.tensors import NUMPY_TYPES, Array, datatype_of
 from serving.errors import InvalidOutput, MalformedRequest
+from serving.problem import problem_document
 
 _ELEMENTS: Mapping[str, frozenset[type]] = {
     "b": frozenset({bool}),
@@ -123,16 +124,7 @@ def write_metadata(ref: VersionRef, signature: Signature | None) -> bytes:
 
 def write_problem(error: TiltyardError, status: HTTPStatus) -> bytes:
     """Return `error` as a problem document (RFC 9457) with its stable code."""
-    return orjson.dumps(
-        {
-            "type": "about:blank",
-            "title": status.phrase,
-            "status": status.value,
-            "detail": error.message,
-            "code": error.code,
-            "next_step": error.hint,
-        }
-    )
+    return orjson.dumps(problem_document(status, error.code, error.message, error.hint))
 
 
 def _describe(tensor: Tensor) -> dict[str, Any]:
