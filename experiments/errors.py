@@ -4,6 +4,7 @@ TiltyardError
 ├── InvalidDeclaration       the experiment file says something that cannot be
 │   └── InvalidFile          every problem of an experiment file, each with its place
 ├── ExperimentExists         the name is taken, or the model has a running experiment
+├── ChallengerIsChampion     a version cannot be compared with itself
 ├── UnknownExperiment        no experiment of that name
 ├── WrongState               the lifecycle does not allow this now
 ├── UnknownReceipt           no receipt of that id
@@ -61,6 +62,11 @@ class InvalidFile(InvalidDeclaration):
 class ExperimentExists(TiltyardError):
     code = "experiment_exists"
     next_step = "Stop the running experiment first, or choose another name."
+
+
+class ChallengerIsChampion(TiltyardError):
+    code = "challenger_is_champion"
+    next_step = "Name another version as the challenger."
 
 
 class UnknownExperiment(TiltyardError):

@@ -72,6 +72,12 @@ def parse_outcomes(body: bytes) -> tuple[Outcome, ...]:
     return tuple(_outcome(each, f"outcomes[{index}]") for index, each in enumerate(listed))
 
 
+def is_single(body: bytes) -> bool:
+    """Return whether a body that `parse_outcomes` reads is one outcome, and no list of them."""
+    sent = orjson.loads(body)
+    return isinstance(sent, dict) and "outcomes" not in sent
+
+
 def check_outcome(
     outcome: Outcome,
     prediction: Prediction,

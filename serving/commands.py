@@ -6,14 +6,20 @@ leaves half done.
 
 from dataclasses import dataclass
 
-from experiments.errors import ExperimentExists, StaleRevision, UnknownExperiment, WrongState
+from experiments.errors import (
+    ChallengerIsChampion,
+    ExperimentExists,
+    StaleRevision,
+    UnknownExperiment,
+    WrongState,
+)
 from experiments.experiment import Experiment
 from experiments.lifecycle import Event
 from experiments.model import Declaration, ExperimentName
 from experiments.receipts import ByHand, Receipt
 from experiments.store import Kind, Store
 from registry import Catalog
-from registry.errors import UnknownModel
+from registry.errors import UnknownModel, UnknownVersion
 from registry.refs import ModelName, VersionRef
 from serving.clock import Clock
 from serving.errors import InUse, SignatureMismatch
@@ -91,6 +97,8 @@ class Commands:
         for held in (await self._records.routes()).values():
             if ref in held.value.versions:
                 raise InUse(f"{ref} is in the route of {ref.model}.")
+        if ref not in await statuses(self._store):
+            raise UnknownVersion(f"{ref} is not deployed.")
         await withdraw_host(self._store, ref, now=self._clock())
 
     async def start(self, declaration: Declaration, *, by: str) -> Held[Experiment]:
@@ -99,15 +107,14 @@ class Commands:
         Raises:
             UnknownModel, UnknownVersion: the registry or the route does not know them.
             ExperimentExists: the name is taken, or the model is in an experiment.
-            WrongState: the challenger is the champion.
+            ChallengerIsChampion: there is nothing to compare.
             TargetNotHot: challenger or champion is not hot.
         """
         await self._catalog.version(declaration.challenger_ref)
         route = (await self._records.route(declaration.model)).value
         if route.champion == declaration.challenger:
-            raise WrongState(
-                f"Version {declaration.challenger} is the champion of {declaration.model} already.",
-                next_step="Name another version as the challenger.",
+            raise ChallengerIsChampion(
+                f"Version {declaration.challenger} is the champion of {declaration.model} already."
             )
         await self._require_free(declaration)
         await require_hot(self._store, declaration.challenger_ref, "an experiment with it")

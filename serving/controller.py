@@ -97,6 +97,10 @@ class Controller:
                 raise
             except TiltyardError as error:
                 failed[name] = f"{error.message} {error.hint}"
+            except Exception as error:
+                # A defect that one experiment brings out must not stop the others' rollbacks.
+                log.exception("%s failed", name)
+                failed[name] = f"{type(error).__name__}: {error}"
 
         try:
             await part("routes", lambda: self._recovery.rebuild_routes(fence))

@@ -63,7 +63,7 @@ class Rollback:
             JustRolledBack: it was rolled back moments ago, so this might be the second hand on the
                 same button; `to` or `force` says that it is meant.
             TargetNotHot: the target would not answer at once; `force` goes there all the same,
-                if it is deployed at all.
+                if it has been loaded since it was deployed.
             CutShort: the store went away in the middle; `break_glass` finishes it.
             StoreUnavailable: the store is away, nothing was begun; `break_glass` works.
         """
@@ -149,7 +149,7 @@ class Rollback:
 
 
 async def require_hot(store: Store, ref: VersionRef, purpose: str, *, force: bool = False) -> None:
-    """Make sure that `ref` would answer at once; with `force`, that there is such a host at all.
+    """Make sure that `ref` would answer at once; with `force`, that it has been loaded at all.
 
     Raises:
         TargetNotHot: it would not; the message says what it would take.
@@ -160,7 +160,8 @@ async def require_hot(store: Store, ref: VersionRef, purpose: str, *, force: boo
             f"{ref} is cold: it is not deployed, so {purpose} cannot be served.",
             next_step=f"Deploy it: `tiltyard deploy {ref.model} {ref.version}`.",
         )
-    if status.state is not HostState.HOT and not force:
+    loaded = status.wanted and (status.loaded or status.ready_replicas > 0)
+    if status.state is not HostState.HOT and not (force and loaded):
         raise TargetNotHot(
             f"{ref} is {status.state} ({status.ready_replicas} of {status.spec.replicas} replicas "
             f"are ready{f': {status.reason}' if status.reason else ''}), so {purpose} would not "

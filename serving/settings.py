@@ -20,12 +20,16 @@ class Settings(BaseSettings):
         Path.home() / ".tiltyard", description="Where a local system keeps its files."
     )
     edge_name: str = Field(
-        "edge-0", description="Name of this edge; its files are in a folder of that name."
+        "edge-0",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
+        description="Name of this edge; its files are in a folder of that name.",
     )
     edge_host: str = Field("127.0.0.1", description="Address that the edge listens on.")
-    edge_port: int = Field(8080, description="Port that clients send their requests to.")
+    edge_port: int = Field(
+        8080, ge=1, le=65535, description="Port that clients send their requests to."
+    )
     control_host: str = Field("127.0.0.1", description="Address that the control API listens on.")
-    control_port: int = Field(8090, description="Port of the control API.")
+    control_port: int = Field(8090, ge=1, le=65535, description="Port of the control API.")
     redis_url: str = Field(
         "redis://127.0.0.1:6390/0", description="Redis; `tiltyard up` starts one there."
     )
@@ -33,7 +37,7 @@ class Settings(BaseSettings):
         None, description="MLflow tracking server; by default an SQLite file in the state folder."
     )
     serve_host: str = Field("127.0.0.1", description="Address of Ray Serve's HTTP ingress.")
-    serve_port: int = Field(8000, description="Port of Ray Serve's HTTP ingress.")
+    serve_port: int = Field(8000, ge=1, le=65535, description="Port of Ray Serve's HTTP ingress.")
     ray_dashboard_url: str = Field(
         "http://127.0.0.1:8265", description="Ray's dashboard, whose REST API deploys the hosts."
     )
@@ -48,29 +52,41 @@ class Settings(BaseSettings):
         description="Key that signs prediction ids; by default `signing.key` in the state folder.",
     )
     max_body_bytes: int = Field(
-        8 * 1024 * 1024, description="Largest request body that the edge accepts."
+        8 * 1024 * 1024, ge=1024, description="Largest request body that the edge accepts."
     )
     retry_body_bytes: int = Field(
-        64 * 1024, description="Largest request that can be retried: HAProxy's buffer size."
+        64 * 1024,
+        ge=1024,
+        description="Largest request that can be retried: HAProxy's buffer size.",
     )
     champion_timeout: timedelta = Field(
-        timedelta(seconds=30), description="How long a champion may take to answer."
+        timedelta(seconds=30),
+        gt=timedelta(0),
+        description="How long a champion may take to answer.",
     )
     attribution_window: timedelta = Field(
-        timedelta(days=1), description="How long after its prediction an outcome is accepted."
+        timedelta(days=1),
+        gt=timedelta(0),
+        description="How long after its prediction an outcome is accepted.",
     )
     edge_lease: timedelta = Field(
         timedelta(seconds=3),
+        gt=timedelta(0),
         description="An edge that was not heard of for so long is not waited for.",
     )
     leader_lease: timedelta = Field(
-        timedelta(seconds=5), description="After so long without a tick another control leads."
+        timedelta(seconds=5),
+        gt=timedelta(0),
+        description="After so long without a tick another control leads.",
     )
     tick: timedelta = Field(
-        timedelta(seconds=1), description="Time between two looks of the controller."
+        timedelta(seconds=1),
+        gt=timedelta(0),
+        description="Time between two looks of the controller.",
     )
     log_limit_bytes: int = Field(
         1024 * 1024 * 1024,
+        ge=1024 * 1024,
         description="Request log kept while Redis is away; beyond it evidence is lost and marked.",
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from experiments.outcomes import is_single
 from serving.api.bodies import Controlled
 from serving.api.problems import of, problem
 from serving.intake import SPOOLED, Result
@@ -24,9 +25,9 @@ async def outcomes(request: Request, control: Controlled) -> Response:
     results = await control.intake.take(body)
     for result in results:
         control.metrics.outcomes.labels(result.status).inc()
-    single = len(results) == 1 and body.lstrip()[:1] == b"{" and b'"outcomes"' not in body
-    if single and results[0].refusal is not None:
-        return await problem(request, results[0].refusal)
+    first = results[0].refusal if results else None
+    if first is not None and is_single(body):
+        return await problem(request, first)
     status = 202 if any(result.status == SPOOLED for result in results) else 200
     shown = [_shown(result) for result in results]
     return JSONResponse(

@@ -19,6 +19,7 @@ STATUSES = {
     "already_deployed": 409,
     "body_too_large": 413,
     "catalog_unavailable": 503,
+    "challenger_is_champion": 409,
     "control_unavailable": 503,
     "corrupt_artifact": 422,
     "duplicate_outcome": 409,

@@ -179,26 +179,41 @@ def rollback(
 def _by_control(
     session: Session, model: str, to: int | None, why: str, force: bool
 ) -> dict[str, Any]:
+    meant: int | None = None
+
+    async def ordered(control: "ControlClient") -> dict[str, Any]:
+        nonlocal meant
+        if to is None:
+            route = await control.route(model)
+            meant = (route["trial"] or {}).get("challenger", route["champion"])
+        return await control.rollback(model, by=login(), why=why, to=to, force=force)
+
     try:
-        return session.ask(
-            lambda control: control.rollback(model, by=login(), why=why, to=to, force=force)
-        )
+        return session.ask(ordered)
     except TiltyardError as error:
         has_edge = (session.settings.edge_dir / "agent.sock").exists()
         if not is_away(error) or not has_edge or to is not None:
             raise
         session.note(f"{error.message} Asking this machine's edge itself.")
-        return _at_the_edge(session, model, why)
+        # Control may have done it and only its answer be lost: then nothing more is withdrawn.
+        return _at_the_edge(session, model, why, withdrawn=meant)
 
 
-def _at_the_edge(session: Session, model: str, why: str) -> dict[str, Any]:
+def _at_the_edge(
+    session: Session, model: str, why: str, *, withdrawn: int | None = None
+) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from registry.refs import model_name
+    from registry.refs import Version, model_name
     from serving.break_glass import Order, break_glass
 
     by = login()
-    order = Order(model_name(model), by, why or f"Rolled back by {by}.")
+    order = Order(
+        model_name(model),
+        by,
+        why or f"Rolled back by {by}.",
+        withdrawn=None if withdrawn is None else Version(withdrawn),
+    )
     socket = str(session.settings.edge_dir / "agent.sock")
     found = asdict(asyncio.run(break_glass(socket, order)))
     return found | {name: list(found[name]) for name in ("edges", "silent")}

@@ -259,7 +259,7 @@ def host(model: str = MODEL, version: object = UNDEPLOYED) -> str:
         ("GET", "/v1/experiments/nothing", b"", 404, "unknown_experiment"),
         ("POST", "/v1/experiments", declared(name="asked-badly"), 409, "experiment_exists"),
         ("POST", "/v1/experiments", declared(), 409, "experiment_exists"),
-        ("POST", "/v1/experiments", declared(challenger="1"), 409, "wrong_state"),
+        ("POST", "/v1/experiments", declared(challenger="1"), 409, "challenger_is_champion"),
         ("POST", "/v1/experiments", declared(challenger="99"), 404, "unknown_version"),
         ("POST", "/v1/experiments", declared(model="nobody"), 404, "unknown_model"),
         ("POST", "/v1/experiments", declared(share="[50%, 20%]"), 422, "invalid_declaration"),

@@ -118,6 +118,20 @@ def test_every_module_of_the_api_has_its_router_included():
 # What works
 
 
+@pytest.mark.parametrize("path", ["nobody/versions/7", "digits/versions/99"])
+async def test_what_is_not_deployed_cannot_be_undeployed(world, http, path):
+    before = await everything(world)
+    answer = await http.delete(f"/v1/models/{path}/host")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_version")
+    assert await everything(world) == before
+
+
+async def test_a_single_outcome_is_told_apart_whatever_its_words(http):
+    sent = {"prediction_id": "made up", "metric": "outcomes", "value": 1}
+    answer = await http.post("/v1/outcomes", json=sent)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_prediction_id")
+
+
 async def test_it_tells_prometheus_of_rollbacks_and_outcomes(world, http):
     await http.post("/v1/models/digits/promote", json={"version": 2})
     await http.post("/v1/models/digits/rollback", json={"by": "me"})
@@ -362,7 +376,7 @@ async def test_a_wrong_experiment_file_is_refused_with_the_place_of_each_problem
 BAD_EXPERIMENTS = {
     "an unknown model": ("model: digits", "model: letters", 404, "unknown_model"),
     "an unknown version": ("challenger: 2", "challenger: 9", 404, "unknown_version"),
-    "the champion itself": ("challenger: 2", "challenger: 1", 409, "wrong_state"),
+    "the champion itself": ("challenger: 2", "challenger: 1", 409, "challenger_is_champion"),
 }
 
 

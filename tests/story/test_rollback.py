@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from experiments.lifecycle import Event, State
-from experiments.store import Kind
+from experiments.store import ANY, Kind
 from registry.refs import Version, VersionRef
 from serving.break_glass import Order, RolledBack
 from serving.errors import JustRolledBack, NothingToRollBack, TargetNotHot
+from serving.hosts import HostState, statuses, write_status
 from tests.story.crashes import (
     GOOD,
     MOST_STEPS,
@@ -298,6 +299,18 @@ async def test_a_rollback_needs_no_receipt_of_the_last_one(tmp_path):
     receipt = (await world.route()).receipt
     await world.store.delete(Kind.RECEIPT, receipt)
     assert (await roll_back(world)).to_version == 1
+
+
+@pytest.mark.parametrize("state", [HostState.FAILED, HostState.REMOVING, HostState.PENDING])
+async def test_not_even_force_goes_to_a_version_that_was_never_loaded(tmp_path, state):
+    world = await World.standing(tmp_path)
+    found = (await statuses(world.store))[VERSION_2]
+    unloaded = replace(found, state=state, ready_replicas=0, loaded=False)
+    await world.store.write(Kind.HOST, str(VERSION_2), write_status(unloaded), expected=ANY)
+    before = await world.route()
+    with pytest.raises(TargetNotHot):
+        await roll_back(world, to=Version(2), force=True)
+    assert await world.route() == before
 
 
 async def test_not_even_force_goes_to_a_version_that_is_not_deployed(tmp_path):
