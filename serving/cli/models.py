@@ -19,6 +19,7 @@ from serving.cli.session import (
     is_away,
     login,
 )
+from serving.errors import Refused
 
 if TYPE_CHECKING:
     from serving.client import ControlClient
@@ -184,8 +185,7 @@ def _by_control(
     async def ordered(control: "ControlClient") -> dict[str, Any]:
         nonlocal meant
         if to is None:
-            route = await control.route(model)
-            meant = (route["trial"] or {}).get("challenger", route["champion"])
+            meant = await _served_last(control, model)
         return await control.rollback(model, by=login(), why=why, to=to, force=force)
 
     try:
@@ -197,6 +197,17 @@ def _by_control(
         session.note(f"{error.message} Asking this machine's edge itself.")
         # Control may have done it and only its answer be lost: then nothing more is withdrawn.
         return _at_the_edge(session, model, why, withdrawn=meant)
+
+
+async def _served_last(control: "ControlClient", model: str) -> int | None:
+    """Return the version that a rollback would withdraw; None while the store is away."""
+    try:
+        route = await control.route(model)
+    except Refused as error:
+        if error.refusal == "store_unavailable":
+            return None  # Control then asks the edge beside it.
+        raise
+    return int(route["trial"]["challenger"] if route["trial"] else route["champion"])
 
 
 def _at_the_edge(

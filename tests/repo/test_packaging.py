@@ -45,6 +45,27 @@ def test_the_wheel_installs_and_imports_outside_the_checkout(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
 
 
+def test_the_wheel_installs_and_its_command_runs(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    clean = tmp_path / "clean"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", clean], check=True)
+    python = clean / "bin" / "python"
+    uv = Path(sys.executable).with_name("uv")
+    install = [uv, "pip", "install", "--python", python, "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    # What it depends on comes from here; a folder named in a .pth has its own .pth files ignored,
+    # so the checkout's editable installation does not come along.
+    (site,) = clean.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    done = subprocess.run(
+        [clean / "bin" / "tiltyard", "--help"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rollback" in done.stdout
+
+
 def test_the_wheel_carries_the_files_that_are_no_python(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)

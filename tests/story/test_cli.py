@@ -247,7 +247,9 @@ def at_the_edge(tiltyard, monkeypatch) -> list[Order]:
         assert socket == str(tiltyard.folder / "edge-0" / "agent.sock")
         orders.append(order)
         agent = tiltyard.world.edges["edge-0"].agent
-        done = await agent.roll_back(order.model, by=order.by, why=order.why)
+        done = await agent.roll_back(
+            order.model, by=order.by, why=order.why, withdrawn=order.withdrawn
+        )
         versions = (done.from_version, done.to_version)
         return RolledBack(order.model, *versions, ("edge-0",), (), 0.5, None, break_glass=True)
 
@@ -279,6 +281,27 @@ def test_without_the_store_rollback_asks_this_machines_edge(tiltyard, at_the_edg
     found = tiltyard.json("rollback", "digits", "--why", "Redis died")
     assert (found["to_version"], found["break_glass"]) == (1, True)
     assert at_the_edge[0].why == "Redis died"
+
+
+def test_a_rollback_whose_answer_is_lost_takes_nothing_more_back(tiltyard, at_the_edge):
+    """Control withdraws the trial and dies before it answers; version 2 stays the champion."""
+    tiltyard("promote", "digits", 2)
+    file = FILE.replace("challenger: 2", "challenger: 1")
+    asyncio.run(tiltyard.world.start(file))
+    whole = tiltyard.world.transport()
+
+    async def mute(request: httpx2.Request) -> httpx2.Response:
+        answer = await whole.handle_async_request(request)
+        if request.url.path.endswith("/rollback"):
+            raise httpx2.ReadError("control died")
+        return answer
+
+    tiltyard.transport = httpx2.MockTransport(mute)
+    result = tiltyard("rollback", "digits")
+    assert result.exit_code == 0, result.stderr
+    assert at_the_edge[0].withdrawn == 1
+    route = tiltyard.world.edges["edge-0"].route()
+    assert (route.champion, route.previous, route.trial) == (2, 1, None)
 
 
 def test_rollback_local_asks_nobody_but_the_edge(tiltyard, at_the_edge):

@@ -5,13 +5,15 @@ import asyncio
 import pytest
 
 from experiments.errors import ExperimentExists
+from experiments.evidence import Evidence
 from experiments.experiment import Experiment
 from experiments.lifecycle import State
 from experiments.spec import read_declaration
 from experiments.store import Kind
-from registry.refs import Version, VersionRef
+from registry.refs import ModelName, Version, VersionRef
 from serving.app import Control
 from serving.break_glass import Order
+from serving.controller import Controller
 from serving.errors import NothingToRollBack
 from tests.story.crashes import (
     BAD,
@@ -27,6 +29,29 @@ from tests.story.world import DIGITS, FILE, World
 
 ORDER = Order(DIGITS, by="me", why="I do not like it.")
 VERSION_2, VERSION_3 = (VersionRef(DIGITS, Version(number)) for number in (2, 3))
+
+
+async def test_a_defect_that_one_experiment_brings_out_does_not_stop_the_others(
+    tmp_path, monkeypatch
+):
+    world = await at_second_stage(tmp_path)
+    letters = ModelName("letters")
+    for _ in range(2):
+        ref = await world.register(letters)
+        await world.deploy(ref.version, model=letters)
+    await world.start(FILE.replace("model: digits", "model: letters").replace("-v2", "-v9"))
+    await world.traffic(2000, **BAD)
+    whole = Controller.evidence
+
+    async def poisoned(self: Controller, experiment: Experiment) -> Evidence:
+        if experiment.declaration.model == letters:
+            raise ZeroDivisionError("a defect")
+        return await whole(self, experiment)
+
+    monkeypatch.setattr(Controller, "evidence", poisoned)
+    ticked = await world.tick()
+    assert "ZeroDivisionError" in ticked.failed["digits-v9"]
+    assert (await world.experiment()).state is State.ROLLED_BACK
 
 
 async def test_only_the_leader_acts(tmp_path):
