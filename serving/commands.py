@@ -217,7 +217,10 @@ class Commands:
             await self._records.experiment(declaration.name)
         except UnknownExperiment:
             return
-        raise ExperimentExists(f"There was an experiment {declaration.name!r} already.")
+        raise ExperimentExists(
+            f"There was an experiment {declaration.name!r} already, and its evidence is kept.",
+            next_step="Choose another name.",
+        )
 
     async def _receipt(
         self,

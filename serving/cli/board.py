@@ -49,16 +49,16 @@ def state_words(found: Answer) -> str:
 def board(found: Answer) -> RenderableType:
     """Draw everything about one experiment."""
     parts: list[RenderableType] = [
+        # A small terminal crops the end: what it means comes before what it is made of.
         _head(found),
+        *_verdict(found),
+        *_gaps(found),
         Text(),
         _variants(found),
         Text(),
-        _stages(found),
-        Text(),
         _tests(found),
         Text(),
-        *_verdict(found),
-        *_gaps(found),
+        _stages(found),
     ]
     return Group(*parts)
 

@@ -17,7 +17,7 @@ from experiments.store import Kind
 from experiments.store.redis import RedisStore
 from serving.local.process import Mark
 from serving.local.supervisor import read_children
-from serving.local.system import read_running
+from serving.local.system import read_running, unready_models
 from serving.redis_binary import redis_server_binary
 from serving.settings import Settings
 
@@ -103,10 +103,15 @@ async def _answers(settings: Settings) -> list[Check]:
         for name, url in places.items():
             try:
                 status = (await client.get(url)).status_code
-                found, well = f"{url} answers {status}", status < 500
+                # Ray asks for its token, which is an answer.
+                word = "answers" if status in (200, 401) else f"answers {status}"
+                found, well = f"{url} {word}", status < 500
             except httpx2.HTTPError as error:
                 found, well = f"{url}: {error or type(error).__name__}", False
             checks.append(Check(name, well, found, f"See {settings.state_dir / 'logs'}."))
+        unready = await unready_models(settings, client)
+        found = f"no answer for: {', '.join(unready)}" if unready else "every champion answers"
+        checks.append(Check("models", not unready, found, "`tiltyard status` tells why."))
     return checks
 
 

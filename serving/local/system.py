@@ -137,3 +137,21 @@ async def _ready(settings: Settings, progress: Progress) -> None:
             wait("control", lambda: answers(f"{settings.control_url}/healthz")),
             wait("Ray", lambda: answers(f"{settings.ray_dashboard_url}/api/version")),
         )
+        while unready := await unready_models(settings, client):
+            if monotonic() - began > PATIENCE:
+                progress(f"all but {', '.join(unready)}, still being loaded,", monotonic() - began)
+                return
+            await asyncio.sleep(0.5)
+
+
+async def unready_models(settings: Settings, client: httpx2.AsyncClient) -> list[str]:
+    """Return the models whose champion does not answer through the edge (after `down` and `up`,
+    until Ray has loaded it again)."""
+    try:
+        status = (await client.get(f"{settings.control_url}/v1/status")).json()
+        models = [found["model"] for found in status["models"] if found["champion"]]
+        asked = [client.get(f"{settings.edge_url}/v2/models/{model}/ready") for model in models]
+        answers = await asyncio.gather(*asked)
+    except (httpx2.HTTPError, KeyError, ValueError):
+        return ["control"]
+    return [m for m, answer in zip(models, answers, strict=True) if answer.status_code != 200]

@@ -713,3 +713,10 @@ def test_a_setting_that_cannot_be_is_wrong_usage_and_named(tiltyard, monkeypatch
     result = tiltyard(command)
     assert result.exit_code == 2
     assert "TILTYARD_CONTROL_PORT" in result.stderr
+
+
+def test_what_it_means_is_shown_before_what_a_small_terminal_crops(tiltyard):
+    asyncio.run(tiltyard.world.start())
+    shown = tiltyard("experiment", "show", "digits-v2").stdout
+    assert 0 < shown.index("Now:") < shown.index("By stage")
+    assert len(shown[: shown.index("Now:")].splitlines()) < 24
