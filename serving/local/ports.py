@@ -7,7 +7,10 @@ import socket
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
+from serving.errors import SystemDidNotStart
 from serving.settings import Settings
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 CALM_PORTS = range(10_000, 20_000)
 """Outside the range of outgoing connections: one of those could be taken by anybody in the seconds
@@ -41,7 +44,11 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
 
 
 def with_free_ports(settings: Settings) -> Settings:
-    """Return the settings with every port that is taken replaced by one that is free."""
+    """Return the settings with every port that is taken replaced by one that is free.
+
+    Raises:
+        SystemDidNotStart: Redis or Ray is said to be on another machine.
+    """
     spare = iter(free_ports(5))
 
     def choose(host: str, port: int) -> int:
@@ -49,6 +56,12 @@ def with_free_ports(settings: Settings) -> Settings:
 
     redis = urlsplit(settings.redis_url)
     ray = urlsplit(settings.ray_dashboard_url)
+    for name, url in (("TILTYARD_REDIS_URL", redis), ("TILTYARD_RAY_DASHBOARD_URL", ray)):
+        if url.hostname not in LOOPBACK:
+            raise SystemDidNotStart(
+                f"{name} names {url.hostname}, but `tiltyard up` runs its own on this machine.",
+                next_step=f"Unset {name}, or start the parts that you need by themselves.",
+            )
     redis_port = choose("127.0.0.1", redis.port or 6379)
     ray_port = choose("127.0.0.1", ray.port or 8265)
     return settings.model_copy(

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 from pydantic import ValidationError
 
+from serving.errors import SystemDidNotStart
 from serving.local.ports import CALM_PORTS, free_ports, is_free, with_free_ports
 from serving.settings import Settings
 
@@ -42,6 +43,18 @@ def test_free_ports_are_distinct_and_outside_the_range_of_connections() -> None:
     found = free_ports(50)
     assert len(set(found)) == 50
     assert set(found) <= set(CALM_PORTS)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"redis_url": "redis://:secret@redis.example:6379/3"},
+        {"ray_dashboard_url": "http://ray.example:8265"},
+    ],
+)
+def test_what_is_said_to_be_elsewhere_is_not_started_here(elsewhere) -> None:
+    with pytest.raises(SystemDidNotStart, match=r"names \w+\.example"):
+        with_free_ports(Settings(**elsewhere))
 
 
 @pytest.mark.parametrize(
