@@ -59,7 +59,8 @@ class CountingServe(ServeClient):
     async def replica_pids(self, name: str) -> list[int]:
         """Return the processes of an application's replicas."""
         found = (await self._ask("GET")).json()["applications"][name]
-        return [r["pid"] for d in found["deployments"].values() for r in d["replicas"]]
+        replicas = [r for d in found["deployments"].values() for r in d["replicas"]]
+        return [r["pid"] for r in replicas if r.get("pid") is not None]  # None while it starts
 
 
 def make_ray(directory: Path) -> RunningRay:
