@@ -81,7 +81,7 @@ class Demo:
     def processes(self) -> set[psutil.Process]:
         """Return what lives of itself and of all that it has started."""
         marked = {p for p in psutil.process_iter() if environment_of(p).get(MARK) == self.mark}
-        return marked | {process for process in self.started if process.is_running()}
+        return {process for process in marked | self.started if lives(process)}
 
     def assert_nothing_left(self) -> None:
         assert not self.processes()
@@ -89,6 +89,14 @@ class Demo:
         assert not [port for port in self.ports if not is_free("127.0.0.1", port)]
         assert [path.name for path in self.users.iterdir()] == ["running.json"]
         assert (self.users / "running.json").read_text() == "somebody's own system"
+
+
+def lives(process: psutil.Process) -> bool:
+    """Tell whether it has not ended; whoever inherits a zombie buries it when it likes."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def environment_of(process: psutil.Process) -> dict[str, str]:
