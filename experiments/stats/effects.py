@@ -1,8 +1,9 @@
 """How large is the difference? Intervals that hold at all times at once, for reports."""
 
 from collections.abc import Sequence
-from math import exp, inf, log, log1p, sqrt
+from math import exp, inf, log, sqrt
 
+from experiments.stats.contrast import Estimate
 from experiments.stats.intervals import (
     FARTHEST,
     Insufficient,
@@ -12,6 +13,7 @@ from experiments.stats.intervals import (
     first_crossing,
     require_alpha,
 )
+from experiments.stats.mixture import normal_mixture_radius
 from experiments.stats.quadrature import require_tau
 from experiments.stats.rate_ratio import RatioLikelihood
 from experiments.stats.stages import StageCounts, StageEvents
@@ -124,6 +126,25 @@ def risk_difference_interval(
     """
     require_alpha(alpha)
     require_tau(tau)
+    found = risk_difference(stages)
+    if isinstance(found, Insufficient):
+        return found
+    radius = found.error * normal_mixture_radius((tau / found.error) ** 2, alpha=alpha)
+    return Interval(max(-1.0, found.value - radius), min(1.0, found.value + radius), found.value)
+
+
+def risk_difference(stages: Sequence[StageCounts]) -> Estimate | Insufficient:
+    """The difference of success rates, treatment minus control, and its standard error.
+
+    *Estimand*, *Assumes*, *Source*: as `risk_difference_interval`.
+
+    *Valid*: value and error at a fixed n.
+
+    Examples:
+        >>> found = risk_difference([StageCounts(1_100, 8_900, 1_000, 9_000, share=0.5)])
+        >>> round(found.value, 6), round(found.error, 6)
+        (0.01, 0.004335)
+    """
     compared = [
         stage
         for stage in stages
@@ -142,10 +163,7 @@ def risk_difference_interval(
         total += weight
         weighted += weight * difference
         spread += weight * weight * variance
-    estimate, error = weighted / total, sqrt(spread) / total
-    w = (tau / error) ** 2
-    radius = error * sqrt((1.0 + 1.0 / w) * (log1p(w) + 2.0 * log(1.0 / alpha)))
-    return Interval(max(-1.0, estimate - radius), min(1.0, estimate + radius), estimate)
+    return Estimate(weighted / total, sqrt(spread) / total)
 
 
 def _missing(stages: Sequence[StageCounts]) -> str | None:

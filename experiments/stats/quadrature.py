@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import log, sqrt
+from math import inf, log, sqrt
 
 import numpy as np
 from numpy.polynomial.hermite import hermgauss
@@ -53,10 +53,10 @@ def effect_nodes(tau: float, side: Side, nodes: int) -> tuple[Array, Array]:
     """
     require_tau(tau)
     if side is Side.TWO_SIDED:
-        x, weights = hermgauss(nodes)
+        x, weights = _normal_rule(nodes)
         effects, log_weights = sqrt(2.0) * tau * x, np.log(weights)
     else:
-        x, weights = leggauss(nodes)
+        x, weights = _even_rule(nodes)
         z = _HALF_NORMAL_REACH * (x + 1.0) / 2.0
         effects, log_weights = tau * z, np.log(weights) - z * z / 2.0
         if side is Side.LESS:
@@ -65,6 +65,11 @@ def effect_nodes(tau: float, side: Side, nodes: int) -> tuple[Array, Array]:
     effects.setflags(write=False)
     log_weights.setflags(write=False)
     return effects, log_weights
+
+
+# Rules take an eigenvalue problem each, and every experiment has scales of its own.
+_normal_rule = lru_cache(maxsize=16)(hermgauss)
+_even_rule = lru_cache(maxsize=16)(leggauss)
 
 
 def log_sum_exp(x: Array) -> float:
@@ -112,22 +117,31 @@ def log_concave_integral(
 
 
 def _reach(fall: Callable[[float], float], width: float) -> float:
-    """How far to go for the function to have fallen by about `_NEGLIGIBLE`."""
-    near, far = 0.0, width
-    while fall(far) < _NEGLIGIBLE:
-        near, far = far, 2.0 * far
-    while fall(far) > 1.5 * _NEGLIGIBLE:
-        middle = (near + far) / 2.0
-        if middle in (near, far):
-            break
-        near, far = (middle, far) if fall(middle) < _NEGLIGIBLE else (near, middle)
-    return far
+    """How far to go for the function to have fallen by about `_NEGLIGIBLE`.
+
+    It falls about as the square of the distance, so the next guess is nearly right. Guesses that
+    leave the bracket are replaced by its middle.
+    """
+    near, far, reach = 0.0, inf, width
+    while True:
+        fallen = fall(reach)
+        if fallen < _NEGLIGIBLE:
+            near = reach
+        elif fallen <= 1.5 * _NEGLIGIBLE:
+            return reach
+        else:
+            far = reach
+        guess = reach * sqrt(1.2 * _NEGLIGIBLE / max(fallen, 1.0))
+        middle = 2.0 * near if far == inf else (near + far) / 2.0
+        reach = guess if near < guess < min(far, 4.0 * middle) else middle
+        if reach in (near, far):
+            return far
 
 
 @lru_cache(maxsize=1)
 def _panels() -> tuple[Array, Array]:
     """Nodes and weights on (0, 1), from panels that shrink towards 0."""
-    x, weights = leggauss(_PANEL_NODES)
+    x, weights = _even_rule(_PANEL_NODES)
     starts, ends = np.array(_PANEL_EDGES[:-1]), np.array(_PANEL_EDGES[1:])
     halves = (ends - starts) / 2.0
     x = ((starts + ends)[:, None] / 2.0 + halves[:, None] * x).ravel()

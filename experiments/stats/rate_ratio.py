@@ -11,6 +11,8 @@ from experiments.stats.quadrature import Array, log_concave_integral, require_ta
 from experiments.stats.stages import StageEvents
 
 _MOST_STEPS = 200
+_OVER = 30.0
+"""From here on the treatment's part of e^d is divided out: it might overflow."""
 _CLOSE_ENOUGH = 1e-7
 """Standard deviations from the mode; Newton's last step ends far nearer than its size."""
 
@@ -61,13 +63,21 @@ class RatioLikelihood:
 
     def __call__(self, d: float) -> float:
         """Log likelihood ratio of d against 0."""
-        return sum(s * d - n * _log_growth(d, share) for s, n, share in self.stages)
+        total = 0.0
+        if d > _OVER:
+            for s, n, share in self.stages:
+                total += s * d - n * (d + log(share + (1.0 - share) * exp(-d)))
+        else:
+            growth = expm1(d)
+            for s, n, share in self.stages:
+                total += s * d - n * log1p(share * growth)
+        return total
 
     def at(self, d: Array) -> Array:
         """The same at many points, of size below 700."""
-        total = np.zeros_like(d)
-        for s, n, share in self.stages:
-            total += s * d - n * np.log1p(share * np.expm1(d))
+        growth, total = np.expm1(d), float(self.treatment) * d
+        for _, n, share in self.stages:
+            total -= n * np.log1p(share * growth)
         return total
 
     def most_likely(self) -> float:
@@ -102,11 +112,12 @@ class RatioLikelihood:
         return d, 1.0 / sqrt(curvature)
 
     def _slope_and_curvature(self, d: float, precision: float) -> tuple[float, float]:
-        slope, curvature = -d * precision, precision
+        slope, curvature, shrinkage = -d * precision, precision, exp(-d)
         for s, n, share in self.stages:
-            q = share * exp(d - _log_growth(d, share))
+            rest = (1.0 - share) * shrinkage
+            q = share / (share + rest)
             slope += s - n * q
-            curvature += n * q * (1.0 - q)
+            curvature += n * q * (rest / (share + rest))
         return slope, curvature
 
     def log_marginal(self, *, tau: float, one_sided: bool) -> float:
@@ -124,10 +135,3 @@ class RatioLikelihood:
         )
         mass = tau * sqrt(pi / 2.0 if one_sided else 2.0 * pi)
         return integral - log(mass)
-
-
-def _log_growth(d: float, share: float) -> float:
-    """Log of share e^d + 1 - share."""
-    if d > 30.0:
-        return d + log(share + (1.0 - share) * exp(-d))
-    return log1p(share * expm1(d))

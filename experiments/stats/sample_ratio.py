@@ -1,10 +1,11 @@
 """Did the arms receive the shares they were promised? If not, no result may be read."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import fsum
 
 from experiments.stats.beta import log_relative_beta
-from experiments.stats.combine import weighted_mean_log_e
+from experiments.stats.combine import product_log_e, weighted_mean_log_e
 from experiments.stats.stages import StageEvents
 
 CONCENTRATIONS = (100.0, 10_000.0)
@@ -37,11 +38,13 @@ def sample_ratio_log_e(stages: Sequence[StageEvents]) -> float:
         True
     """
     log_es = [
-        fsum(
-            multinomial_log_e(
-                (s.treatment, s.control), (s.share, 1.0 - s.share), concentration=concentration
-            )
-            for s in stages
+        product_log_e(
+            [
+                multinomial_log_e(
+                    (s.treatment, s.control), (s.share, 1.0 - s.share), concentration=concentration
+                )
+                for s in stages
+            ]
         )
         for concentration in CONCENTRATIONS
     ]
@@ -75,18 +78,32 @@ def multinomial_log_e(
         >>> round(multinomial_log_e([10_000, 10_500], [0.5, 0.5], concentration=100.0), 6)
         3.402426
     """
-    if len(counts) != len(probabilities) or min(counts) < 0 or min(probabilities) <= 0.0:
-        raise ValueError("every category needs a count and a positive probability")
+    splits = _splits(tuple(probabilities), concentration)
+    if len(counts) != len(probabilities) or min(counts) < 0:
+        raise ValueError("every category needs a count, not negative")
+    terms, units = [], sum(counts)
+    for count, (a, b, x, before) in zip(counts, splits, strict=False):
+        if units:
+            terms.append(log_relative_beta(a + count, b + units - count, x) - before)
+        units -= count
+    return fsum(terms)
+
+
+@lru_cache(maxsize=1024)
+def _splits(
+    probabilities: tuple[float, ...], concentration: float
+) -> tuple[tuple[float, float, float, float], ...]:
+    """Each category against those after it: beta prior (a, b), the null's part, the prior's own."""
+    if not probabilities or min(probabilities) <= 0.0:
+        raise ValueError("every category needs a positive probability")
     if abs(fsum(probabilities) - 1.0) > 1e-9:
         raise ValueError(f"probabilities must sum to 1, got {fsum(probabilities)}")
     if concentration <= 0.0:
         raise ValueError(f"concentration must be positive, got {concentration}")
-    terms = []
-    for i in range(len(counts) - 1):
-        rest, units = fsum(probabilities[i + 1 :]), sum(counts[i:])
-        if units:
-            x = probabilities[i] / (probabilities[i] + rest)
-            a, b = concentration * probabilities[i], concentration * rest
-            after = log_relative_beta(a + counts[i], b + units - counts[i], x)
-            terms.append(after - log_relative_beta(a, b, x))
-    return fsum(terms)
+    splits = []
+    for i, probability in enumerate(probabilities[:-1]):
+        rest = fsum(probabilities[i + 1 :])
+        a, b = concentration * probability, concentration * rest
+        x = probability / (probability + rest)
+        splits.append((a, b, x, log_relative_beta(a, b, x)))
+    return tuple(splits)

@@ -42,8 +42,10 @@ def check(case: dict[str, Any]) -> Result:
     adapter = ADAPTERS.get(case["area"])
     if adapter is None:
         return Result(case["id"], case["area"], applicable=False)
-    answer = adapter(case["inputs"])
-    expected, tolerance = case["expected"], case["tolerance"]
+    # Which function of a package was called is, for some cases, said nowhere else.
+    answer = adapter(case["inputs"] | {"call": case.get("source", {}).get("call", "")})
+    expected = {key: value for key, value in case["expected"].items() if value is not None}
+    tolerance = case["tolerance"]
     return Result(
         case["id"],
         case["area"],

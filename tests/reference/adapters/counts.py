@@ -1,4 +1,4 @@
-"""From the inputs of a reference case to a call of the engine; nothing is computed here."""
+"""Counts: conditional, randomisation and multinomial tests, and how e-values combine."""
 
 from collections.abc import Callable
 from itertools import accumulate
@@ -6,7 +6,12 @@ from math import exp, log
 from typing import Any
 
 from experiments.stats.binary import randomisation_log_e
-from experiments.stats.combine import anytime_p_value, e_holm, weighted_mean_log_e
+from experiments.stats.combine import (
+    anytime_p_value,
+    e_holm,
+    product_log_e,
+    weighted_mean_log_e,
+)
 from experiments.stats.effects import conditional_ratio_interval
 from experiments.stats.events import conditional_log_e, event_ratio_log_e
 from experiments.stats.intervals import beta_mixture_interval
@@ -14,7 +19,7 @@ from experiments.stats.proportion import bernoulli_interval, tuned_bernoulli_int
 from experiments.stats.rate_ratio import shifted_share
 from experiments.stats.sample_ratio import multinomial_log_e
 from experiments.stats.stages import Side, StageCounts, StageEvents
-from experiments.stats.tuning import omega_star
+from experiments.stats.tuning import approximate_omega, omega_star
 
 Inputs = dict[str, Any]
 Answer = dict[str, Any]
@@ -112,7 +117,11 @@ def _add(sums: list[int], batch: list[int]) -> list[int]:
 
 
 def _merge(x: Inputs) -> Answer:
-    return {"mean": exp(weighted_mean_log_e([log(e) for e in x["e"]], x["w"]))}
+    log_es = [log(e) for e in x["e"]]
+    return {
+        "mean": exp(weighted_mean_log_e(log_es, x["w"])),
+        "log_product": product_log_e(log_es),
+    }
 
 
 def _multiple(x: Inputs) -> Answer:
@@ -120,7 +129,10 @@ def _multiple(x: Inputs) -> Answer:
 
 
 def _tuning(x: Inputs) -> Answer:
-    return {"omega_exact": [omega_star(alpha) for alpha in x["alpha"]]}
+    return {
+        "omega_exact": [omega_star(alpha) for alpha in x["alpha"]],
+        "omega_howard": [approximate_omega(alpha) for alpha in x["alpha"]],
+    }
 
 
 ADAPTERS: dict[str, Callable[[Inputs], Answer]] = {
