@@ -7,10 +7,10 @@ UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types up down lock
+.PHONY: help setup demo test check lint types calibrate bench-decide up down lock
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Install pinned and verified dependencies into .venv
 
@@ -30,6 +30,12 @@ lint: setup ## Check style and import contracts
 
 types: setup ## Check types
 	@$(BIN)/mypy
+
+calibrate: setup ## Measure how often the engine errs and how long it takes; writes docs/calibration.* (15 minutes)
+	@$(BIN)/python -m tests.calibration
+
+bench-decide: setup ## Measure decisions a second on one core, 1,000 experiments to a mix
+	@$(BIN)/python -m bench.decide
 
 up: setup ## Start the whole system on this machine
 	@$(BIN)/tiltyard up

@@ -1,30 +1,24 @@
 """Evidence to e-values: every test that a declaration asks for, at one look.
 
-Pure: the same counts give the same numbers, on whatever machine and however often they are asked.
+Pure: the same evidence gives the same numbers, on whatever machine and however often one asks.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
+from typing import TypeAlias
 
+from experiments.comparison import compared
 from experiments.evidence import Evidence, StageEvidence
-from experiments.model import Declaration, Direction, Guardrail
-from experiments.stats.binary import UNKNOWN_RATE, Scale, randomisation_log_e
+from experiments.looks import Look, Spent, spent
+from experiments.methods import Aim, Comparison, Margin
+from experiments.methods.choice import method_of
+from experiments.metric import Direction, Goal, Guardrail, Worse
+from experiments.model import Declaration
 from experiments.stats.combine import e_holm, weighted_mean_log_e
-from experiments.stats.events import event_ratio_log_e
-from experiments.stats.proportion import below_rate_log_e
 from experiments.stats.sample_ratio import sample_ratio_log_e
-from experiments.stats.stages import Side, StageCounts, StageEvents
-
-GOAL_HARM = 1.5
-"""Scale of the log odds ratio for harm to the goal: finds gross harm in tens of units."""
-
-EVENT_HARM = (0.7, 3.0)
-"""Scales of the log rate ratio for harm to a guardrail: the mild kind, and a challenger that errs
-where the champion never does."""
-
-EVENT_SAFETY = 0.7
-"""Scale of the log rate ratio for being within a guardrail's margin."""
+from experiments.stats.stages import Side, StageEvents
+from registry.refs import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +28,22 @@ class Finding:
     Args:
         log_e: Natural logarithm of the e-value; any look, any time.
         needed: `log_e` from which on the test has spoken.
+        segment: The segment that was looked at; None for everybody.
     """
 
     metric: str
     log_e: float
     needed: float
+    segment: str | None = None
 
     @property
     def reached(self) -> bool:
         return self.log_e >= self.needed
+
+    @property
+    def where(self) -> str:
+        """The metric, and the segment if it is one's."""
+        return self.metric if self.segment is None else f"{self.metric} in {self.segment}"
 
     @property
     def e_text(self) -> str:
@@ -59,22 +60,43 @@ class Finding:
         return min(1.0, exp(-self.log_e)) if self.log_e > 0 else 1.0
 
 
+Superiority: TypeAlias = Finding | Spent
+"""Open-ended, an e-value; within a horizon, a z-score against the boundary of its look."""
+
+
 @dataclass(frozen=True, slots=True)
-class Assessment:
-    """Every test of an experiment, at one look.
+class Verdicts:
+    """Every test of one challenger, at one look, adjusted for there being others.
 
     Args:
-        harm: Per metric, adjusted for looking at all of them (e-Holm); names the culprits.
+        harm: Per metric and segment, adjusted for looking at all of them (e-Holm); names the
+            culprits.
         any_harm: Weighted mean of the unadjusted e-values; decides on rollback.
         superior: The goal moved the way it was meant to.
         not_inferior: Per guardrail, within its margin.
     """
 
+    version: Version
     harm: tuple[Finding, ...]
     any_harm: Finding
-    superior: Finding
+    superior: Superiority
     not_inferior: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Every test of an experiment, at one look.
+
+    Args:
+        challengers: Those that are still on trial, in the order of the declaration.
+        sample_ratio: Units do not reach the arms in the promised shares.
+    """
+
+    challengers: tuple[Verdicts, ...]
     sample_ratio: Finding
+
+    def of(self, version: Version) -> Verdicts:
+        return next(found for found in self.challengers if found.version == version)
 
 
 def e_text(log_e: float) -> str:
@@ -89,126 +111,176 @@ def e_text(log_e: float) -> str:
     return f"{exp(log_e):.3g}"
 
 
-def assess(declaration: Declaration, evidence: Evidence) -> Assessment:
+def assess(
+    declaration: Declaration,
+    evidence: Evidence,
+    *,
+    dropped: Sequence[Version] = (),
+    looks: Sequence[Look] = (),
+) -> Assessment:
     """Make every test that the declaration asks for.
 
+    The error rates hold over all challengers that were declared: each test of one is adjusted for
+    the same test of the others.
+
+    Args:
+        dropped: Challengers that are no longer on trial; they still count for the error rates.
+        looks: Looks at the goal that were taken and written down, within a horizon.
+
     *Source*: `experiments.stats` for each test; Vovk and Wang (2021), Ann. Statist. 49(3), for the
-    weighted mean of e-values under any dependence; e-Holm closed testing for naming culprits.
+    weighted mean of e-values under any dependence; e-Holm closed testing for naming culprits, and
+    for several challengers.
     """
-    stages = evidence.stages
-    alpha = declaration.alpha
-    names = (declaration.goal.metric, *(g.key for g in declaration.guardrails))
-    log_es = (
-        _goal_harm(declaration, stages),
-        *(_guardrail_harm(g, stages) for g in declaration.guardrails),
+    on_trial = tuple(v for v in declaration.challengers if v not in dropped)
+    raw = {v: _raw(declaration, evidence, v) for v in declaration.challengers}
+    needed_harm, needed_promote = (
+        log(1 / declaration.alpha.harm),
+        log(1 / declaration.alpha.promote),
     )
-    harm_needed = log(1 / alpha.harm)
-    promote_needed = log(1 / alpha.promote)
-    return Assessment(
-        harm=tuple(
-            Finding(name, log_e, harm_needed)
-            for name, log_e in zip(names, e_holm(log_es), strict=True)
-        ),
-        any_harm=Finding(
-            "any", weighted_mean_log_e(log_es, [1 / len(log_es)] * len(log_es)), harm_needed
-        ),
-        superior=Finding(
-            declaration.goal.metric, _goal_superior(declaration, stages), promote_needed
-        ),
-        not_inferior=tuple(
-            Finding(g.key, _not_inferior(g, stages), promote_needed) for g in declaration.guardrails
-        ),
-        sample_ratio=Finding("units", _sample_ratio(stages), log(1 / alpha.sample_ratio)),
-    )
-
-
-def goal_counts(stages: Sequence[StageEvidence]) -> list[StageCounts]:
-    """Return what the tests of the goal look at."""
-    return [
-        StageCounts(
-            s.challenger.successes,
-            s.challenger.failures,
-            s.champion.successes,
-            s.champion.failures,
-            s.probability,
-        )
-        for s in stages
+    any_harm = _adjusted({v: found.any_harm for v, found in raw.items()})
+    superior = _adjusted({v: found.superior for v, found in raw.items()})
+    safe = [
+        _adjusted({v: found.not_inferior[i] for v, found in raw.items()})
+        for i in range(len(declaration.guardrails))
     ]
 
-
-def _better(declaration: Declaration) -> Side:
-    return Side.GREATER if declaration.goal.direction is Direction.INCREASE else Side.LESS
-
-
-def _worse(declaration: Declaration) -> Side:
-    return Side.LESS if declaration.goal.direction is Direction.INCREASE else Side.GREATER
-
-
-def _goal_superior(declaration: Declaration, stages: Sequence[StageEvidence]) -> float:
-    return randomisation_log_e(
-        goal_counts(stages),
-        tau=(log(1 + declaration.goal.min_effect), log(1 + 10 * declaration.goal.min_effect)),
-        planning_rate=_planning_rates(declaration),
-        side=_better(declaration),
-    )
-
-
-def _goal_harm(declaration: Declaration, stages: Sequence[StageEvidence]) -> float:
-    return randomisation_log_e(
-        goal_counts(stages),
-        tau=GOAL_HARM,
-        planning_rate=_planning_rates(declaration),
-        side=_worse(declaration),
-        scale=Scale.ODDS_RATIO,
-    )
-
-
-def _planning_rates(declaration: Declaration) -> tuple[float, ...]:
-    baseline = declaration.goal.baseline
-    return UNKNOWN_RATE if baseline is None else (baseline,)
-
-
-def bad_events(guardrail: Guardrail, stages: Sequence[StageEvidence]) -> list[StageEvents]:
-    """Return what the tests of a guardrail look at."""
-    return [
-        StageEvents(
-            s.challenger.bad.get(guardrail.key, 0),
-            s.champion.bad.get(guardrail.key, 0),
-            s.probability,
-        )
-        for s in stages
-    ]
-
-
-def _guardrail_harm(guardrail: Guardrail, stages: Sequence[StageEvidence]) -> float:
-    return event_ratio_log_e(
-        bad_events(guardrail, stages),
-        tau=EVENT_HARM,
-        side=Side.GREATER,
-        margin_ratio=guardrail.max_ratio,
-    )
-
-
-def _not_inferior(guardrail: Guardrail, stages: Sequence[StageEvidence]) -> float:
-    """Harmless is a ratio below the margin, or a rate so low that its ratio does not matter.
-
-    Were the challenger harmful, both nulls would hold and both e-values be valid, so their mean is.
-    """
-    events = bad_events(guardrail, stages)
-    units = sum(s.challenger.units for s in stages)
-    bad = min(units, sum(e.treatment for e in events))
-    return weighted_mean_log_e(
-        (
-            event_ratio_log_e(
-                events, tau=EVENT_SAFETY, side=Side.LESS, margin_ratio=guardrail.max_ratio
+    def verdicts(version: Version) -> Verdicts:
+        found = raw[version]
+        key = declaration.goal.metric.key
+        return Verdicts(
+            version=version,
+            harm=tuple(
+                Finding(metric, log_e, needed_harm, segment)
+                for (metric, segment), log_e in zip(found.watched, e_holm(found.harm), strict=True)
             ),
-            below_rate_log_e(bad, units, rate=guardrail.negligible),
+            any_harm=Finding("any", any_harm[version], needed_harm),
+            superior=(
+                Finding(key, superior[version], needed_promote)
+                if declaration.horizon is None
+                else spent(declaration, evidence, version, looks)
+            ),
+            not_inferior=tuple(
+                Finding(guardrail.key, log_es[version], needed_promote)
+                for guardrail, log_es in zip(declaration.guardrails, safe, strict=True)
+            ),
+        )
+
+    return Assessment(
+        challengers=tuple(verdicts(version) for version in on_trial),
+        sample_ratio=Finding(
+            "units", _sample_ratio(evidence, on_trial), log(1 / declaration.alpha.sample_ratio)
         ),
-        (0.5, 0.5),
     )
 
 
-def _sample_ratio(stages: Sequence[StageEvidence]) -> float:
-    return sample_ratio_log_e(
-        [StageEvents(s.challenger.units, s.champion.units, s.probability) for s in stages]
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """Log e-values of one challenger before any adjustment for the others."""
+
+    watched: tuple[tuple[str, str | None], ...]
+    harm: tuple[float, ...]
+    any_harm: float
+    superior: float
+    not_inferior: tuple[float, ...]
+
+
+def _raw(declaration: Declaration, evidence: Evidence, version: Version) -> _Raw:
+    asked = declaration.asked
+    everybody = [_compare(declaration, each, evidence.stages, version) for each in asked]
+    watched: list[tuple[str, str | None]] = [(each.metric.key, None) for each in asked]
+    harm = [harm_log_e(each, seen) for each, seen in zip(asked, everybody, strict=True)]
+    for segment, stages in evidence.segments.items():
+        watched += [(each.metric.key, segment) for each in asked]
+        harm += [harm_log_e(each, _compare(declaration, each, stages, version)) for each in asked]
+    goal, *guardrails = everybody
+    return _Raw(
+        watched=tuple(watched),
+        harm=tuple(harm),
+        any_harm=weighted_mean_log_e(harm, _weights(len(asked), len(evidence.segments))),
+        superior=0.0 if declaration.horizon else superior_log_e(declaration.goal, goal),
+        not_inferior=tuple(
+            not_inferior_log_e(guardrail, seen)
+            for guardrail, seen in zip(declaration.guardrails, guardrails, strict=True)
+        ),
     )
+
+
+def _weights(metrics: int, segments: int) -> list[float]:
+    """Half of the error rate is kept for everybody together, half is shared by the segments."""
+    if not segments:
+        return [1 / metrics] * metrics
+    return [0.5 / metrics] * metrics + [0.5 / (metrics * segments)] * (metrics * segments)
+
+
+def _adjusted(log_es: dict[Version, float]) -> dict[Version, float]:
+    return dict(zip(log_es, e_holm(tuple(log_es.values())), strict=True))
+
+
+def _compare(
+    declaration: Declaration,
+    asked: Goal | Guardrail,
+    stages: Sequence[StageEvidence],
+    version: Version,
+) -> Comparison:
+    method = method_of(asked, returning=declaration.returning)
+    return method.compare(compared(asked.metric, stages, version))
+
+
+def superior_log_e(goal: Goal, seen: Comparison) -> float:
+    """Return the evidence that the goal has moved the way it was meant to."""
+    better = Side.GREATER if goal.direction is Direction.INCREASE else Side.LESS
+    return seen.log_e(side=better, aim=Aim.BETTER)
+
+
+def harm_log_e(asked: Goal | Guardrail, seen: Comparison) -> float:
+    """Return the evidence that the challenger is worse: at the goal at all, or beyond a margin."""
+    if isinstance(asked, Goal):
+        worse = Side.LESS if asked.direction is Direction.INCREASE else Side.GREATER
+        return seen.log_e(side=worse, aim=Aim.HARM)
+    log_es = [seen.log_e(side=side, margin=margin, aim=Aim.HARM) for side, margin in borders(asked)]
+    return weighted_mean_log_e(log_es, [1 / len(log_es)] * len(log_es))
+
+
+def not_inferior_log_e(guardrail: Guardrail, seen: Comparison) -> float:
+    """Evidence that the guardrail is within its margin; two margins must both be kept."""
+    return min(
+        seen.log_e(side=_OPPOSITE[side], margin=margin, aim=Aim.SAFE)
+        for side, margin in borders(guardrail)
+    )
+
+
+_OPPOSITE = {Side.GREATER: Side.LESS, Side.LESS: Side.GREATER}
+
+
+def borders(guardrail: Guardrail) -> list[tuple[Side, Margin]]:
+    """Return where harm begins: beyond each margin, on the side given with it."""
+    if guardrail.max_ratio is not None:
+        above, below = Margin(ratio=guardrail.max_ratio), Margin(ratio=1 / guardrail.max_ratio)
+    else:
+        assert guardrail.max_difference is not None
+        above = Margin(difference=guardrail.max_difference)
+        below = Margin(difference=-guardrail.max_difference)
+    match guardrail.worse:
+        case Worse.HIGHER:
+            return [(Side.GREATER, above)]
+        case Worse.LOWER:
+            return [(Side.LESS, below)]
+        case Worse.EITHER:
+            return [(Side.GREATER, above), (Side.LESS, below)]
+
+
+def _sample_ratio(evidence: Evidence, on_trial: Sequence[Version]) -> float:
+    """Each challenger against the champion; the mean of e-values is one."""
+    log_es = [
+        sample_ratio_log_e(
+            [
+                StageEvents(s.challengers[version].units, s.champion.units, s.probability)
+                for s in evidence.stages
+                if version in s.challengers
+            ]
+        )
+        for version in on_trial
+    ]
+    if not log_es:
+        return 0.0
+    return weighted_mean_log_e(log_es, [1 / len(log_es)] * len(log_es))

@@ -1,14 +1,19 @@
 """Which variant a unit meets: the reference that the edge's Lua agrees with, bit for bit.
 
-A unit's bucket depends on the experiment's salt and the unit alone. The challenger owns the
-buckets below the cut, so raising the cut moves units in and never out, and two experiments
-divide the same units independently of each other.
+A unit's bucket and lane depend on the experiment's salt and the unit alone. Each challenger owns a
+lane, and in it the buckets below the cut. So raising the cut moves units in and never out, dropping
+a challenger moves nobody in another lane, and two experiments divide the same units independently
+of each other.
 """
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import xxhash
 
 from experiments.errors import UnitEmpty, UnitTooLong
 from experiments.model import WHOLE, BasisPoints, Variant
+from registry.refs import Version
 
 BUCKETS = int(WHOLE)
 SLOTS = 1 << 22
@@ -18,9 +23,27 @@ MAX_UNIT_BYTES = 256
 
 NO_FLOOR = BasisPoints(0)
 
-# A bucket tells the variant and a slot the unit, so they must not depend on each other.
+NO_SEGMENT = 0
+"""Segment of every unit that is in none of those declared."""
+
+# A bucket tells whether a unit meets a challenger, a lane which one, and a slot the unit itself, so
+# none of them may depend on another.
 _BUCKET_SEED = 0
 _SLOT_SEED = 1
+_LANE_SEED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """What a unit meets.
+
+    Args:
+        variant: What it is counted as.
+        version: What it is sent to: a challenger or the control.
+    """
+
+    variant: Variant
+    version: Version
 
 
 def unit_bytes(value: str | bytes) -> bytes:
@@ -58,17 +81,59 @@ def slot(unit: bytes, *, salt: str) -> int:
     return xxhash.xxh32_intdigest(_key(unit, salt), _SLOT_SEED) % SLOTS
 
 
-def assign(unit: bytes, *, salt: str, cut: BasisPoints, floor: BasisPoints = NO_FLOOR) -> Variant:
-    """Return the variant that meets `unit`.
+def lane(unit: bytes, *, salt: str, lanes: int) -> int:
+    """Return the unit's lane, in 0..lanes-1."""
+    return xxhash.xxh32_intdigest(_key(unit, salt), _LANE_SEED) % lanes
+
+
+def segment(value: str | bytes | None, values: Sequence[str]) -> int:
+    """Return the segment that a header value names: its place in `values`, from 1.
+
+    0 for any other value, and where there is no such header.
+
+    Examples:
+        >>> segment("pro", ("free", "pro")), segment("Pro", ("free", "pro"))
+        (2, 0)
+    """
+    raw = value.encode() if isinstance(value, str) else value or b""
+    known = [each.encode() for each in values]
+    stripped = raw.strip(b" \t")
+    return known.index(stripped) + 1 if stripped in known else NO_SEGMENT
+
+
+def assign(
+    unit: bytes,
+    *,
+    salt: str,
+    challengers: Sequence[Version],
+    control: Version,
+    cut: BasisPoints,
+    floor: BasisPoints = NO_FLOOR,
+    dropped: Collection[Version] = (),
+) -> Assigned:
+    """Return what `unit` meets.
 
     Args:
-        cut: How many of the 10,000 buckets, from the first, meet the challenger.
+        challengers: One for each lane, also if it has been dropped.
+        control: The version that everybody else meets.
+        cut: How many of the 10,000 buckets, from the first, meet their lane's challenger.
         floor: How many of these did so in an earlier stage, and are veterans now.
+        dropped: Challengers whose units went back to the control. Some of these have met the
+            challenger and the others have not, so they are all counted as veterans.
+
+    Examples:
+        >>> seven, eight = Version(7), Version(8)
+        >>> assign(b"user-1", salt="s", challengers=[seven, eight], control=Version(1), cut=WHOLE)
+        Assigned(variant=<Variant.CHALLENGER: 'challenger'>, version=7)
     """
     number = bucket(unit, salt=salt)
     if number >= cut:
-        return Variant.CHAMPION
-    return Variant.CHALLENGER if number >= floor else Variant.VETERAN
+        return Assigned(Variant.CHAMPION, control)
+    challenger = challengers[lane(unit, salt=salt, lanes=len(challengers))]
+    if challenger in dropped:
+        return Assigned(Variant.VETERAN, control)
+    variant = Variant.CHALLENGER if number >= floor else Variant.VETERAN
+    return Assigned(variant, challenger)
 
 
 def _key(unit: bytes, salt: str) -> bytes:

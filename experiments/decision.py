@@ -1,6 +1,6 @@
 """What to do next, as a pure function of what was agreed, what was seen, and the time.
 
-`experiments.assessment` turns evidence into e-values, `decide` turns e-values into one of five
+`experiments.assessment` turns evidence into e-values, `decide` turns e-values into one of six
 decisions. Both are pure, so a receipt that holds their arguments can be recomputed by anybody,
 years later.
 """
@@ -11,19 +11,25 @@ from fractions import Fraction
 from math import ceil
 from typing import Literal, TypeAlias
 
-from experiments.assessment import Assessment, assess
+from experiments.assessment import Assessment, Finding, Verdicts, assess
 from experiments.evidence import Evidence
 from experiments.lifecycle import State
+from experiments.looks import Look, due
 from experiments.model import Declaration, Stage
 from experiments.reasons import (
+    NOT_HOT,
     goal_sentence,
     harm_sentence,
+    missing_goal_sentence,
+    missing_margin_sentence,
     sample_ratio_sentence,
     share_sentence,
+    suspicion_sentence,
     waiting_sentence,
 )
+from registry.refs import Version
 
-METHODS = "tiltyard-evaluator/1"
+METHODS = "tiltyard-evaluator/2"
 """Names the formulas below; a receipt made by others is not recomputed by these."""
 
 
@@ -33,12 +39,18 @@ class Plan:
 
     Args:
         stages: Every stage opened so far, oldest first; never empty.
+        dropped: Challengers that are no longer on trial.
+        winner: The challenger that was promoted; None before that.
+        looks: Looks at the goal that were taken, within a horizon.
     """
 
     declaration: Declaration
     state: State
     stages: tuple[Stage, ...]
     started_at: datetime
+    dropped: tuple[Version, ...] = ()
+    winner: Version | None = None
+    looks: tuple[Look, ...] = ()
 
     @property
     def stage(self) -> Stage:
@@ -46,29 +58,57 @@ class Plan:
 
     @property
     def on_last_rung(self) -> bool:
-        return self.stage.rung == len(self.declaration.ramp) - 1
+        return self.stage.rung >= len(self.declaration.ramp) - 1
+
+    @property
+    def on_trial(self) -> tuple[Version, ...]:
+        """Challengers that may still be promoted, or were."""
+        if self.winner is not None:
+            return (self.winner,)
+        return tuple(v for v in self.declaration.challengers if v not in self.dropped)
 
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Leave the challenger in; `to_rung` is set when the gate to a larger share is open."""
+    """Leave the challengers in.
+
+    Args:
+        to_rung: Set when the gate to a larger share is open.
+        looks: Looks that are due; each is written down before anything is decided from it.
+    """
 
     reasons: tuple[str, ...]
     to_rung: int | None = None
+    looks: tuple[Look, ...] = ()
     kind: Literal["continue"] = "continue"
 
 
 @dataclass(frozen=True, slots=True)
-class Promote:
-    """Make the challenger the champion."""
+class Drop:
+    """Take some of several challengers out: they do harm beyond doubt. The others stay.
+
+    Args:
+        culprits: Metrics that are worse.
+    """
 
     reasons: tuple[str, ...]
+    versions: tuple[Version, ...]
+    culprits: tuple[str, ...]
+    kind: Literal["drop"] = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Make a challenger the champion; after a holdback, for everybody."""
+
+    reasons: tuple[str, ...]
+    version: Version
     kind: Literal["promote"] = "promote"
 
 
 @dataclass(frozen=True, slots=True)
 class RollBack:
-    """Send everybody to the champion: the challenger does harm beyond doubt.
+    """Send everybody to the champion: no challenger is left that does no harm.
 
     Args:
         culprits: Metrics that are worse, each beyond doubt or, if none is alone, the worst.
@@ -95,7 +135,7 @@ class Inconclusive:
     kind: Literal["inconclusive"] = "inconclusive"
 
 
-Decision: TypeAlias = Continue | Promote | RollBack | Halt | Inconclusive
+Decision: TypeAlias = Continue | Drop | Promote | RollBack | Halt | Inconclusive
 
 
 def decide(plan: Plan, evidence: Evidence, now: datetime) -> Decision:
@@ -107,73 +147,142 @@ def decide(plan: Plan, evidence: Evidence, now: datetime) -> Decision:
     Args:
         now: Passed in, so the same arguments always give the same decision.
     """
-    return conclude(plan, evidence, assess(plan.declaration, evidence), now)
+    return conclude(plan, evidence, assess_plan(plan, evidence), now)
+
+
+def assess_plan(plan: Plan, evidence: Evidence) -> Assessment:
+    """Make every test of the challengers that are still on trial."""
+    others = tuple(v for v in plan.declaration.challengers if v not in plan.on_trial)
+    return assess(plan.declaration, evidence, dropped=others, looks=plan.looks)
 
 
 def conclude(plan: Plan, evidence: Evidence, found: Assessment, now: datetime) -> Decision:
-    """Choose the next step from tests that `assess` has already made."""
+    """Choose the next step from tests that `assess_plan` has already made."""
     if found.sample_ratio.reached:
-        return Halt((sample_ratio_sentence(evidence, found.sample_ratio),))
-    if found.any_harm.reached:
-        culprits = _culprits(found)
-        return RollBack(tuple(harm_sentence(evidence, found, name) for name in culprits), culprits)
+        return Halt((sample_ratio_sentence(plan, evidence, found.sample_ratio),))
+    if harmful := [verdicts for verdicts in found.challengers if verdicts.any_harm.reached]:
+        return _against(plan, evidence, found, harmful)
+    if plan.state is State.HOLDING_BACK:
+        return _held_back(plan, found, now)
     ramping = plan.state is State.RAMPING
-    missing = _missing_for_promotion(plan, evidence, found, now)
-    if ramping and not missing:
-        return Promote((goal_sentence(plan.declaration, evidence, found), *_safe(found)))
-    if now - plan.started_at >= plan.declaration.limits.max_runtime:
-        limit = plan.declaration.limits.max_runtime
-        return Inconclusive((f"{limit} have passed without a verdict.", *missing))
+    if ramping and (looks := _looks(plan, evidence)):
+        return Continue(("A look at the goal is due.",), looks=looks)
+    missing = {v.version: _missing(plan, evidence, v, now) for v in found.challengers}
+    ready = [verdicts for verdicts in found.challengers if not missing[verdicts.version]]
+    if ramping and ready:
+        best = max(ready, key=strength)
+        reasons = (goal_sentence(plan, evidence, best), *_safe(best))
+        return Promote(reasons, best.version)
+    if over := _is_over(plan, found, now):
+        return Inconclusive((over, *_said(plan, missing)))
     if not ramping:
         return Continue(("Paused: harm is watched, nothing else is decided.",))
     if plan.on_last_rung:
-        return Continue(missing)
-    if closed := _gate(plan, evidence, found, now):
+        return Continue(_said(plan, missing))
+    if closed := _gate(plan, evidence, found.challengers, now):
         return Continue(closed)
     rung = plan.stage.rung + 1
     return Continue((share_sentence(plan.declaration.ramp[rung]),), to_rung=rung)
 
 
-def _culprits(found: Assessment) -> tuple[str, ...]:
-    named = tuple(finding.metric for finding in found.harm if finding.reached)
-    return named or (max(found.harm, key=lambda finding: finding.log_e).metric,)
+def _against(
+    plan: Plan, evidence: Evidence, found: Assessment, harmful: list[Verdicts]
+) -> Drop | RollBack:
+    """Take out whoever does harm; without anybody left, go back."""
+    blamed = [(verdicts, finding) for verdicts in harmful for finding in _culprits(verdicts)]
+    reasons = tuple(harm_sentence(plan, evidence, *each) for each in blamed)
+    culprits = tuple(dict.fromkeys(finding.metric for _, finding in blamed))
+    if len(harmful) == len(found.challengers):
+        return RollBack(reasons, culprits)
+    return Drop(reasons, tuple(verdicts.version for verdicts in harmful), culprits)
 
 
-def _safe(found: Assessment) -> tuple[str, ...]:
-    return tuple(
-        f"{finding.metric} is within its margin (e = {finding.e_text})."
-        for finding in found.not_inferior
+def _culprits(verdicts: Verdicts) -> tuple[Finding, ...]:
+    named = tuple(finding for finding in verdicts.harm if finding.reached)
+    return named or (max(verdicts.harm, key=lambda finding: finding.log_e),)
+
+
+def _held_back(plan: Plan, found: Assessment, now: datetime) -> Decision:
+    """Harm was looked for before; once the holdback's time has passed, promotion is complete."""
+    holdback = plan.declaration.holdback
+    assert holdback is not None
+    assert plan.winner is not None
+    ran = now - plan.stage.opened_at
+    if ran < holdback.span:
+        return Continue((waiting_sentence("holdback", ran, holdback.span),))
+    worst = found.of(plan.winner).any_harm
+    return Promote(
+        (f"No harm in {holdback.span} beside the old champion (e = {worst.e_text}).",), plan.winner
     )
 
 
-def _missing_for_promotion(
-    plan: Plan, evidence: Evidence, found: Assessment, now: datetime
-) -> tuple[str, ...]:
-    """Return what stands between the challenger and promotion; empty if nothing does.
+def _looks(plan: Plan, evidence: Evidence) -> tuple[Look, ...]:
+    if plan.declaration.horizon is None:
+        return ()
+    found = (due(plan.declaration, evidence, v, plan.looks) for v in plan.on_trial)
+    return tuple(look for look in found if look is not None)
+
+
+def _is_over(plan: Plan, found: Assessment, now: datetime) -> str | None:
+    """Return why nothing more can come of it; None if something can."""
+    longest = plan.declaration.limits.max_runtime
+    if now - plan.started_at >= longest:
+        return f"{longest} have passed without a verdict."
+    horizon = plan.declaration.horizon
+    spent = [v.superior for v in found.challengers if not isinstance(v.superior, Finding)]
+    if horizon is not None and spent and all(s.over and not s.reached for s in spent):
+        return f"The horizon of {horizon.units:,} units is reached without a verdict."
+    return None
+
+
+def strength(verdicts: Verdicts) -> float:
+    """Return how far the goal's test is; larger is nearer to promotion."""
+    superior = verdicts.superior
+    return superior.log_e if isinstance(superior, Finding) else superior.z or 0.0
+
+
+def _safe(verdicts: Verdicts) -> tuple[str, ...]:
+    return tuple(
+        f"{finding.metric} is within its margin (e = {finding.e_text})."
+        for finding in verdicts.not_inferior
+    )
+
+
+def _said(plan: Plan, missing: dict[Version, tuple[str, ...]]) -> tuple[str, ...]:
+    """Tell what is missing; with several challengers, of which."""
+    if len(plan.declaration.challengers) == 1:
+        return next(iter(missing.values()), ())
+    return tuple(
+        f"Version {version}: {reason}" for version, found in missing.items() for reason in found
+    )
+
+
+def _missing(plan: Plan, evidence: Evidence, found: Verdicts, now: datetime) -> tuple[str, ...]:
+    """Return what stands between a challenger and promotion; empty if nothing does.
 
     The last stage has its gate like every other: a share is proved by serving it.
     """
     limits = plan.declaration.limits
-    units = evidence.challenger_units()
+    units = evidence.challenger_units(found.version)
     ran = now - plan.started_at
-    missing = list(_gate(plan, evidence, found, now))
+    missing = list(_gate(plan, evidence, (found,), now))
     if not plan.on_last_rung:
         missing.append("The ramp has not reached its last share.")
     if ran < limits.min_runtime:
         missing.append(waiting_sentence("runtime", ran, limits.min_runtime))
     if units < limits.min_units:
         missing.append(f"The challenger has met {units} of at least {limits.min_units} units.")
-    for finding in (found.superior, *found.not_inferior):
-        if not finding.reached:
-            question = "better" if finding is found.superior else "within its margin"
-            missing.append(
-                f"{finding.metric} is not yet shown to be {question}: "
-                f"e = {finding.e_text}, {finding.needed_text} is needed."
-            )
+    if not found.superior.reached:
+        missing.append(missing_goal_sentence(found.superior))
+    missing += [
+        missing_margin_sentence(finding) for finding in found.not_inferior if not finding.reached
+    ]
     return tuple(missing)
 
 
-def _gate(plan: Plan, evidence: Evidence, found: Assessment, now: datetime) -> tuple[str, ...]:
+def _gate(
+    plan: Plan, evidence: Evidence, challengers: tuple[Verdicts, ...], now: datetime
+) -> tuple[str, ...]:
     """Return why this stage is not passed yet; empty if it is.
 
     Each stage has its part of the minimum runtime, and half of its part of the minimum units, so
@@ -183,16 +292,18 @@ def _gate(plan: Plan, evidence: Evidence, found: Assessment, now: datetime) -> t
     rungs = len(plan.declaration.ramp)
     limits = plan.declaration.limits
     anew = plan.stage.share - plan.stage.floor
-    needed = ceil(Fraction(limits.min_units * anew, 2 * plan.declaration.ramp[-1]))
-    units = evidence.challenger_units(plan.stage.number)
+    lanes = len(plan.stage.challengers)
+    needed = ceil(Fraction(limits.min_units * anew, 2 * plan.declaration.ramp[-1] * lanes))
     ran = now - plan.stage.opened_at
     closed = []
     if ran < limits.min_runtime / rungs:
         closed.append(waiting_sentence("time at this share", ran, limits.min_runtime / rungs))
+    units = min(evidence.challenger_units(v.version, plan.stage.number) for v in challengers)
     if units < needed:
         closed.append(f"The challenger has met {units} of {needed} units at this share.")
-    if found.any_harm.log_e >= found.any_harm.needed / 2:
-        closed.append(f"Harm is suspected (e = {found.any_harm.e_text}); the share waits.")
+    worst = max((v.any_harm for v in challengers), key=lambda finding: finding.log_e)
+    if worst.log_e >= worst.needed / 2:
+        closed.append(suspicion_sentence(worst))
     if not evidence.rollback_target_hot:
-        closed.append("The champion, which would be rolled back to, is not hot.")
+        closed.append(NOT_HOT)
     return tuple(closed)

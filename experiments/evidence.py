@@ -1,67 +1,108 @@
-"""What has been seen: mergeable counts per stage and variant, and nothing else.
+"""What has been seen: mergeable summaries per stage and arm, and nothing else.
 
-Every metric is one fact per unit (met a variant, met an error, met a slow answer, succeeded), and a
-unit gives each fact at most once in a stage, so requests of one unit are never mistaken for
-independent observations.
-
-Units come back, and after a ramp step some of them are no longer randomised: whoever met the
+Units come back, and after a ramp step some of them are no longer randomised: whoever met a
 challenger before meets it for certain. These veterans are counted apart. Everybody else is divided
 anew: given that a unit's bucket is not below the last stage's cut, it is below the new cut with a
 known probability, whatever the unit did before. So stages may be multiplied as if they had
 different units.
+
+Where labels come late, predictions are counted by the cohort in which they were made, and a cohort
+is looked at once its window has closed: both arms are then seen at the same age, even if one of
+them answers faster than the other.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from experiments.model import NOTHING, WHOLE, BasisPoints, Declaration, Stage, Variant
-from experiments.store import Cell
+from experiments.metric import Metric
+from experiments.model import Declaration, Stage, Variant
+from experiments.stats.moments import EMPTY, Moments
+from experiments.store import Cell, Readings
+from registry.refs import Version
 
 LOST = "lost_bytes"
 LATE = "late"
+UNITS = "units"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One metric in one arm of one stage.
+
+    Args:
+        counts: How many units gave each value. By kind the index is the outcome (0 or 1), the
+            place on the score's grid, the bucket of the histogram, or 1 for an event.
+        moments: Summaries of values. By kind the index is the hash group of the units, or 1 for
+            values with a covariate and 0 for those without.
+    """
+
+    counts: Mapping[int, int] = field(default_factory=dict)
+    moments: Mapping[int, Moments] = field(default_factory=dict)
+
+
+NOTHING_SEEN = Sample()
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """One variant in one stage.
+    """One arm in one stage.
 
     Args:
-        requests: Requests assigned to the variant, whoever answered them.
+        requests: Requests assigned to the arm, whoever answered them.
         failovers: Those that the fallback answered.
-        units: Distinct units that met the variant.
-        bad: Distinct units with a bad event, by guardrail key.
-        successes: Units whose goal outcome was 1.
-        failures: Units whose goal outcome was 0.
+        units: Distinct units that met the arm.
+        samples: What they showed, by metric key.
     """
 
     requests: int = 0
     failovers: int = 0
     units: int = 0
-    bad: Mapping[str, int] = field(default_factory=dict)
-    successes: int = 0
-    failures: int = 0
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+
+    def sample(self, key: str) -> Sample:
+        return self.samples.get(key, NOTHING_SEEN)
 
 
 @dataclass(frozen=True, slots=True)
 class StageEvidence:
-    """Both variants over one stretch of constant allocation.
+    """Every arm over one stretch of constant allocation.
 
     Args:
-        share: Buckets below it met the challenger.
-        floor: Buckets below it are veterans', and compared with nobody.
+        challengers: The arms that were on trial in this stage.
+        odds: A unit that met one challenger or the champion met the challenger with probability
+            odds[0] / odds[1].
+        veterans: Units that were not randomised in this stage, and are compared with nobody.
     """
 
     stage: int
-    share: BasisPoints
     champion: Tally
-    challenger: Tally
-    veteran: Tally = Tally()
-    floor: BasisPoints = NOTHING
+    challengers: Mapping[Version, Tally]
+    odds: tuple[int, int]
+    veterans: Tally = Tally()
 
     @property
     def probability(self) -> float:
-        """Chance of a unit that is no veteran to meet the challenger, in this stage."""
-        return (self.share - self.floor) / (WHOLE - self.floor)
+        return self.odds[0] / self.odds[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Matured:
+    """How much of a metric with a window is old enough to be looked at.
+
+    Args:
+        units: Units whose window has closed.
+        of: All units, in every arm that is compared.
+    """
+
+    units: int
+    of: int
+
+    @property
+    def share(self) -> float | None:
+        """From 0 to 1; None while there is no unit."""
+        return self.units / self.of if self.of else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,62 +110,167 @@ class Evidence:
     """All that a decision may look at, besides the clock.
 
     Args:
+        segments: The same for each declared segment alone, by its value.
+        matured: Per metric with a window, by key.
         rollback_target_hot: The champion is loaded, probed and has all its replicas.
         lost_bytes: Request log that was dropped before it was counted; 0 if complete.
-        late: Outcomes that came after the attribution window, and were not counted.
+        late: Outcomes that came after their window, and were not counted.
     """
 
     stages: tuple[StageEvidence, ...]
+    segments: Mapping[str, tuple[StageEvidence, ...]] = field(default_factory=dict)
+    matured: Mapping[str, Matured] = field(default_factory=dict)
     rollback_target_hot: bool = True
     lost_bytes: int = 0
     late: int = 0
 
-    def challenger_units(self, stage: int | None = None) -> int:
-        """Distinct units that met the challenger, in one stage or in all."""
-        return sum(s.challenger.units for s in self.stages if stage is None or s.stage == stage)
+    def challenger_units(self, version: Version, stage: int | None = None) -> int:
+        """Distinct units that met a challenger, in one stage or in all."""
+        return sum(
+            s.challengers[version].units
+            for s in self.stages
+            if version in s.challengers and stage in (None, s.stage)
+        )
 
 
 def gather(
     declaration: Declaration,
     stages: Iterable[Stage],
-    counters: Mapping[Cell, int],
+    readings: Readings,
+    now: datetime,
     *,
     rollback_target_hot: bool,
 ) -> Evidence:
-    """Arrange the store's counters by stage and variant."""
+    """Arrange the store's readings by stage and arm, leaving out what is too young to look at.
+
+    Args:
+        now: Decides which cohorts have matured.
+    """
+    stages = tuple(stages)
+    shelves = _Shelves.of(declaration, readings, now)
+    values = declaration.segments.values if declaration.segments else ()
     return Evidence(
-        stages=tuple(
-            StageEvidence(
-                stage=stage.number,
-                share=stage.share,
-                champion=_tally(declaration, stage, Variant.CHAMPION, counters),
-                challenger=_tally(declaration, stage, Variant.CHALLENGER, counters),
-                veteran=_tally(declaration, stage, Variant.VETERAN, counters),
-                floor=stage.floor,
-            )
-            for stage in stages
-        ),
+        stages=tuple(shelves.stage(stage, None) for stage in stages),
+        segments={
+            value: tuple(shelves.stage(stage, index) for stage in stages)
+            for index, value in enumerate(values, start=1)
+        },
+        matured=shelves.matured,
         rollback_target_hot=rollback_target_hot,
-        lost_bytes=_everywhere(counters, LOST),
-        late=_everywhere(counters, LATE),
+        lost_bytes=_everywhere(readings, LOST),
+        late=_everywhere(readings, LATE),
     )
 
 
-def _everywhere(counters: Mapping[Cell, int], counter: str) -> int:
-    return sum(count for cell, count in counters.items() if cell.counter == counter)
+def _everywhere(readings: Readings, counter: str) -> int:
+    return sum(count for cell, count in readings.counts.items() if cell.counter == counter)
 
 
-def _tally(
-    declaration: Declaration, stage: Stage, variant: Variant, counters: Mapping[Cell, int]
-) -> Tally:
-    def count(counter: str) -> int:
-        return counters.get(Cell(declaration.name, stage.number, variant, counter), 0)
+_Arm = tuple[int, Variant, Version | None, int | None]
+"""Stage, variant, version (None for the champion and for veterans), segment (None for all)."""
 
-    return Tally(
-        requests=count("requests"),
-        failovers=count("failovers"),
-        units=count("units"),
-        bad={guardrail.key: count(guardrail.key) for guardrail in declaration.guardrails},
-        successes=count(f"{declaration.goal.metric}:1"),
-        failures=count(f"{declaration.goal.metric}:0"),
+
+@dataclass(frozen=True, slots=True)
+class _Shelves:
+    """Readings that may be looked at, by arm, name and index."""
+
+    metrics: tuple[Metric, ...]
+    counts: Mapping[_Arm, Mapping[str, Mapping[int, int]]]
+    moments: Mapping[_Arm, Mapping[str, Mapping[int, Moments]]]
+    matured: Mapping[str, Matured]
+
+    @classmethod
+    def of(cls, declaration: Declaration, readings: Readings, now: datetime) -> "_Shelves":
+        ripe = _Ripeness(declaration, now)
+        counts: dict[_Arm, dict[str, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
+        moments: dict[_Arm, dict[str, dict[int, Moments]]] = defaultdict(lambda: defaultdict(dict))
+        for cell, count in readings.counts.items():
+            if ripe(cell):
+                name, index = _indexed(cell)
+                for arm in _arms(cell):
+                    shelf = counts[arm][name]
+                    shelf[index] = shelf.get(index, 0) + count
+        for cell, found in readings.moments.items():
+            if ripe(cell):
+                name, index = _indexed(cell)
+                for arm in _arms(cell):
+                    pile = moments[arm][name]
+                    pile[index] = pile.get(index, EMPTY).merged(found)
+        return cls(declaration.metrics, counts, moments, ripe.matured(readings))
+
+    def stage(self, stage: Stage, segment: int | None) -> StageEvidence:
+        return StageEvidence(
+            stage=stage.number,
+            champion=self._tally((stage.number, Variant.CHAMPION, None, segment)),
+            challengers={
+                version: self._tally((stage.number, Variant.CHALLENGER, version, segment))
+                for version in stage.challengers
+            },
+            odds=(stage.probability.numerator, stage.probability.denominator),
+            veterans=self._tally((stage.number, Variant.VETERAN, None, segment)),
+        )
+
+    def _tally(self, arm: _Arm) -> Tally:
+        counts, moments = self.counts.get(arm, {}), self.moments.get(arm, {})
+
+        def count(name: str) -> int:
+            return counts.get(name, {}).get(0, 0)
+
+        return Tally(
+            requests=count("requests"),
+            failovers=count("failovers"),
+            units=count(UNITS),
+            samples={
+                metric.key: Sample(
+                    dict(counts.get(metric.counter, {})), dict(moments.get(metric.counter, {}))
+                )
+                for metric in self.metrics
+                if metric.counter in counts or metric.counter in moments
+            },
+        )
+
+
+class _Ripeness:
+    """Which cells are old enough to be looked at."""
+
+    def __init__(self, declaration: Declaration, now: datetime) -> None:
+        self._cohort = declaration.cohort
+        self._windows = {m.counter: m.window for m in declaration.metrics if m.window is not None}
+        self._keys = {m.key: m.window for m in declaration.metrics if m.window is not None}
+        self._now = now.timestamp()
+
+    def __call__(self, cell: Cell) -> bool:
+        window = self._windows.get(cell.name) if self._windows else None
+        return window is None or self._closed(cell.cohort, window.total_seconds())
+
+    def _closed(self, cohort: int, window: float) -> bool:
+        assert self._cohort is not None
+        return (cohort + 1) * self._cohort.total_seconds() + window <= self._now
+
+    def matured(self, readings: Readings) -> dict[str, Matured]:
+        units = [
+            (cell.cohort, count)
+            for cell, count in readings.counts.items()
+            if cell.counter == UNITS and cell.variant is not Variant.VETERAN
+        ]
+        total = sum(count for _, count in units)
+        return {
+            key: Matured(
+                sum(n for cohort, n in units if self._closed(cohort, window.total_seconds())),
+                total,
+            )
+            for key, window in self._keys.items()
+        }
+
+
+def _indexed(cell: Cell) -> tuple[str, int]:
+    name, colon, index = cell.counter.rpartition(":")
+    return (name, int(index)) if colon else (cell.counter, 0)
+
+
+def _arms(cell: Cell) -> tuple[_Arm, _Arm]:
+    version = cell.version if cell.variant is Variant.CHALLENGER else None
+    return (
+        (cell.stage, cell.variant, version, None),
+        (cell.stage, cell.variant, version, cell.segment),
     )

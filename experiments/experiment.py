@@ -1,14 +1,24 @@
-"""A running or finished experiment: its declaration, where it stands, and every stage it had."""
+"""A running or finished experiment: what was declared, where it stands, every stage it had."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Self
+from typing import Self, assert_never
 
 from experiments.codec import decode
-from experiments.decision import Plan
+from experiments.decision import (
+    Continue,
+    Decision,
+    Drop,
+    Halt,
+    Inconclusive,
+    Plan,
+    Promote,
+    RollBack,
+)
 from experiments.lifecycle import INITIAL, Event, State, advance, is_final
-from experiments.model import BasisPoints, Declaration, HeaderUnit, Stage
+from experiments.looks import Look
+from experiments.model import NOTHING, WHOLE, BasisPoints, Declaration, Stage
 from experiments.store import Stored
 from registry.refs import Version
 
@@ -18,9 +28,13 @@ class Experiment:
     """What the store keeps of an experiment, besides its counters.
 
     Args:
-        champion: The champion when it started: what the challenger is compared with.
+        champion: The champion when it started: what the challengers are compared with.
+        ended_at: When it was over; known before it is final if an edge had ended it by itself.
         reasons: Why it is in its present state.
         receipt: The receipt of the last decision that changed anything; None before the first.
+        dropped: Challengers that were found harmful while others went on.
+        winner: The challenger that was promoted, or is being promoted; None before that.
+        looks: Those that a bounded experiment has taken; each has spent its part of the error rate.
     """
 
     declaration: Declaration
@@ -31,16 +45,34 @@ class Experiment:
     ended_at: datetime | None = None
     reasons: tuple[str, ...] = ()
     receipt: str | None = None
+    dropped: tuple[Version, ...] = ()
+    winner: Version | None = None
+    looks: tuple[Look, ...] = ()
 
     @classmethod
     def begin(cls, declaration: Declaration, champion: Version, now: datetime) -> Self:
         """Open the first stage."""
-        stage = Stage(number=0, rung=0, share=declaration.ramp[0], opened_at=now)
+        stage = Stage(0, 0, declaration.ramp[0], now, declaration.challengers)
         return cls(declaration, champion, INITIAL, (stage,), started_at=now)
 
     @property
     def plan(self) -> Plan:
-        return Plan(self.declaration, self.state, self.stages, self.started_at)
+        return Plan(
+            self.declaration,
+            self.state,
+            self.stages,
+            self.started_at,
+            dropped=self.dropped,
+            winner=self.winner,
+            looks=self.looks,
+        )
+
+    @property
+    def remaining(self) -> tuple[Version, ...]:
+        """Challengers that are still on trial: none dropped, and once one has won, it alone."""
+        if self.winner is not None:
+            return (self.winner,)
+        return tuple(each for each in self.stage.challengers if each not in self.dropped)
 
     @property
     def stage(self) -> Stage:
@@ -67,10 +99,37 @@ class Experiment:
         return replace(
             self,
             state=state,
-            ended_at=now if is_final(state) else None,
+            ended_at=(self.ended_at or now) if is_final(state) else self.ended_at,
             reasons=reasons or self.reasons,
             receipt=receipt or self.receipt,
         )
+
+    def following(self, decision: Decision, now: datetime, *, receipt: str) -> Self:
+        """Return the experiment as a decision that changes it leaves it.
+
+        Raises:
+            WrongState: the lifecycle does not allow that now.
+        """
+        reasons = decision.reasons
+        match decision:
+            case Continue(to_rung=rung):
+                assert rung is not None
+                return self.at_rung(rung, now, reasons=reasons, receipt=receipt)
+            case Drop(versions=versions):
+                return self.without(versions, now, reasons=reasons, receipt=receipt)
+            case Promote(version=version):
+                held_back = self.declaration.holdback and self.winner is None
+                won = self.holding_back if held_back else self.promoting
+                return won(version, now, reasons=reasons, receipt=receipt)
+            case RollBack():
+                event = Event.ROLL_BACK
+            case Halt():
+                event = Event.HALT
+            case Inconclusive():
+                event = Event.GIVE_UP
+            case _:
+                assert_never(decision)
+        return self.after(event, now, reasons=reasons, receipt=receipt)
 
     def at_rung(self, rung: int, now: datetime, *, reasons: tuple[str, ...], receipt: str) -> Self:
         """Return the experiment with a new stage at `ramp[rung]`.
@@ -79,19 +138,63 @@ class Experiment:
             WrongState: the ramp does not move in the present state.
         """
         moved = self.after(Event.ADVANCE, now, reasons=reasons, receipt=receipt)
-        stage = Stage(
-            number=len(self.stages),
-            rung=rung,
-            share=self.declaration.ramp[rung],
-            opened_at=now,
-            floor=self._veterans(),
-        )
-        return replace(moved, stages=(*self.stages, stage))
+        # A dropped challenger keeps its lane, so that nobody changes from one to another.
+        share, lanes = self.declaration.ramp[rung], self.declaration.challengers
+        return moved._with_stage(rung, share, lanes, now)
 
-    def _veterans(self) -> BasisPoints:
-        """Buckets of units that may have met the challenger already; a request never comes back."""
-        returning = isinstance(self.declaration.unit, HeaderUnit)
-        return self.stage.share if returning else BasisPoints(0)
+    def without(
+        self,
+        versions: tuple[Version, ...],
+        now: datetime,
+        *,
+        reasons: tuple[str, ...],
+        receipt: str,
+    ) -> Self:
+        """Return the experiment with some of its challengers dropped; the stage goes on.
+
+        Raises:
+            WrongState: nothing can be dropped in the present state.
+        """
+        fewer = self.after(Event.DROP, now, reasons=reasons, receipt=receipt)
+        return replace(fewer, dropped=(*self.dropped, *versions))
+
+    def promoting(
+        self, winner: Version, now: datetime, *, reasons: tuple[str, ...], receipt: str
+    ) -> Self:
+        """Return the experiment in which `winner` is to become the champion for everybody.
+
+        Raises:
+            WrongState: nothing can be promoted in the present state.
+        """
+        won = self.after(Event.PROMOTE, now, reasons=reasons, receipt=receipt)
+        return replace(won, winner=winner)
+
+    def holding_back(
+        self, winner: Version, now: datetime, *, reasons: tuple[str, ...], receipt: str
+    ) -> Self:
+        """Return the experiment in which `winner` is the champion, except for those held back.
+
+        Raises:
+            WrongState: nothing can be promoted in the present state.
+        """
+        holdback = self.declaration.holdback
+        assert holdback is not None
+        won = self.after(Event.HOLD_BACK, now, reasons=reasons, receipt=receipt)
+        share = BasisPoints(WHOLE - holdback.share)
+        beyond = len(self.declaration.ramp)
+        return replace(won, winner=winner)._with_stage(beyond, share, (winner,), now)
+
+    def having_looked(self, looks: tuple[Look, ...]) -> Self:
+        """Return the experiment with looks that its bounded test has taken."""
+        return replace(self, looks=(*self.looks, *looks))
+
+    def _with_stage(
+        self, rung: int, share: BasisPoints, challengers: tuple[Version, ...], now: datetime
+    ) -> Self:
+        # Units that may have met a challenger already are veterans; a request never comes back.
+        floor = min(self.stage.share, share) if self.declaration.returning else NOTHING
+        stage = Stage(len(self.stages), rung, share, now, challengers, floor)
+        return replace(self, stages=(*self.stages, stage))
 
 
 def read_all(documents: Mapping[str, Stored]) -> list[tuple[Experiment, int]]:

@@ -5,147 +5,37 @@ field and never the file as a whole. They are skipped while one of the two is it
 """
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator
 
-from experiments.model import WHOLE, BasisPoints, experiment_name, parse_unit
-from experiments.quantities import (
-    read_duration,
-    read_rate,
-    read_share,
-    write_duration,
-    write_rate,
-    write_share,
-)
+from experiments.field import Duration, ErrorRate, Form, Share, VersionNumber, Wrong, accepted_by
+from experiments.goal_form import GoalForm, GuardrailForm
+from experiments.metric import Metric, Quantile, Slow
+from experiments.model import WHOLE, BasisPoints, HeaderUnit, experiment_name, parse_unit
+from experiments.quantities import write_duration, write_share
 from experiments.spelling import shown
-from registry.errors import TiltyardError
-from registry.refs import model_name
+from registry.refs import RESERVED, users_model_name
 
-EDGE_METRICS = ("error_rate", "latency_ms")
-"""What the edge measures by itself, so what a guardrail may watch."""
-
-EDGE_COUNTERS = (*EDGE_METRICS, "requests", "failovers", "errors", "units")
-"""Counters that the edge keeps; a goal metric of such a name would be mixed up with them."""
-
-_METRIC = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NAMING = "use lower-case letters, digits, '-' and '_', at most 63 of them"
+_HEADING = "a header's name in lower case, and none that the edge itself sets"
 _LONGEST_DEADLINE = timedelta(minutes=5)
+_SHORTEST_HOLDBACK = timedelta(seconds=1)
+_SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
 
-
-class Wrong(ValueError):
-    """A problem with a value, or with what stands at `at` inside it."""
-
-    def __init__(self, message: str, *at: str | int) -> None:
-        super().__init__(message)
-        self.at = at
-
-
-def _accepted_by(check: Callable[[str], object], advice: str) -> AfterValidator:
-    def checked(text: str) -> str:
-        try:
-            check(text)
-        except TiltyardError:
-            raise Wrong(f"{shown(text)} is not allowed: {advice}") from None
-        return text
-
-    return AfterValidator(checked)
-
-
-ModelText = Annotated[str, _accepted_by(model_name, _NAMING)]
-ExperimentText = Annotated[str, _accepted_by(experiment_name, _NAMING)]
-UnitText = Annotated[
-    str,
-    _accepted_by(parse_unit, "use `request` or `header:NAME`, the name in lower case"),
+ModelText = Annotated[
+    str, accepted_by(users_model_name, f"{_NAMING}, and do not begin with {RESERVED!r}")
 ]
-Rate = Annotated[float, BeforeValidator(read_rate)]
-Share = Annotated[int, BeforeValidator(read_share)]
-Duration = Annotated[timedelta, BeforeValidator(read_duration)]
-ErrorRate = Annotated[float, Field(gt=0, lt=0.5)]
+ExperimentText = Annotated[str, accepted_by(experiment_name, _NAMING)]
+UnitText = Annotated[
+    str, accepted_by(parse_unit, f"use `request` or `header:NAME`, NAME being {_HEADING}")
+]
+HeaderText = Annotated[str, accepted_by(HeaderUnit, f"use {_HEADING}")]
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class GoalForm(_Form):
-    metric: str
-    kind: Literal["binary"] = "binary"
-    direction: Literal["increase", "decrease"]
-    min_effect: Rate
-    baseline: Rate | None = None
-
-    @field_validator("metric")
-    @classmethod
-    def _is_a_name_of_its_own(cls, metric: str) -> str:
-        if not _METRIC.fullmatch(metric):
-            raise Wrong(
-                f"{shown(metric)} is not a metric name: start with a lower-case letter, "
-                "then use lower-case letters, digits and '_', at most 63 in all"
-            )
-        if metric in EDGE_COUNTERS:
-            raise Wrong(f"{metric} is measured at the edge: name the goal otherwise")
-        return metric
-
-    @field_validator("min_effect")
-    @classmethod
-    def _can_happen(cls, effect: float, info: ValidationInfo) -> float:
-        if not 0 < effect <= 10:
-            raise Wrong(f"must be above 0% and at most 1000%, not {write_rate(effect)}")
-        if info.data.get("direction") == "decrease" and effect >= 1:
-            raise Wrong(f"no rate can decrease by {write_rate(effect)}: it must be below 100%")
-        return effect
-
-    @field_validator("baseline")
-    @classmethod
-    def _leaves_room(cls, baseline: float | None, info: ValidationInfo) -> float | None:
-        if baseline is None or not 0 < baseline < 1:
-            raise Wrong("must be above 0% and below 100%")
-        effect = info.data.get("min_effect")
-        growing = info.data.get("direction") == "increase"
-        if growing and effect is not None and baseline * (1 + effect) > 1:
-            raise Wrong(
-                f"a rate of {write_rate(baseline)} cannot grow by {write_rate(effect)} of itself"
-            )
-        return baseline
-
-
-class GuardrailForm(_Form):
-    metric: Literal["error_rate", "latency_ms"]
-    above: int | None = Field(default=None, gt=0, le=600_000, validate_default=True)
-    max_ratio: float = Field(gt=1, le=1000)
-    negligible: Rate = 0.01
-
-    @field_validator("above")
-    @classmethod
-    def _belongs_to_latency(cls, above: int | None, info: ValidationInfo) -> int | None:
-        metric = info.data.get("metric")
-        if metric == "latency_ms" and above is None:
-            raise Wrong("latency_ms needs it: the milliseconds beyond which a request is slow")
-        if metric == "error_rate" and above is not None:
-            raise Wrong("error_rate does not take it: only latency_ms does")
-        return above
-
-    @field_validator("negligible")
-    @classmethod
-    def _is_a_rate(cls, negligible: float) -> float:
-        if not 0 < negligible < 1:
-            raise Wrong(f"must be above 0% and below 100%, not {write_rate(negligible)}")
-        return negligible
-
-
-class LimitsForm(_Form):
+class LimitsForm(Form):
     min_units: int = Field(default=200, ge=1, le=1_000_000)
     min_runtime: Duration = timedelta(minutes=10)
     max_runtime: Duration = Field(default="7d", validate_default=True)
@@ -162,23 +52,90 @@ class LimitsForm(_Form):
         return longest
 
 
-class AlphaForm(_Form):
+class AlphaForm(Form):
     harm: ErrorRate = 0.05
     promote: ErrorRate = 0.025
     sample_ratio: ErrorRate = 0.001
 
 
-class FileForm(_Form):
+class HorizonForm(Form):
+    units: int = Field(ge=1, le=1_000_000_000)
+
+
+class HoldbackForm(Form):
+    share: Share
+    span: Duration = Field(alias="for")
+
+    @field_validator("share")
+    @classmethod
+    def _is_something(cls, share: int) -> int:
+        if not 0 < share < WHOLE:
+            raise Wrong(f"must be above 0% and below 100%, not {_share(share)}")
+        return share
+
+    @field_validator("span")
+    @classmethod
+    def _is_a_while(cls, span: timedelta) -> timedelta:
+        if span < _SHORTEST_HOLDBACK:
+            raise Wrong(f"must be at least 1s, not {write_duration(span)}")
+        return span
+
+
+class SegmentsForm(Form):
+    header: HeaderText
+    values: list[str] = Field(min_length=1, max_length=8)
+
+    @field_validator("values")
+    @classmethod
+    def _can_travel(cls, values: list[str]) -> list[str]:
+        for index, value in enumerate(values):
+            if not _SEGMENT.fullmatch(value):
+                raise Wrong(
+                    f"{shown(value)} is not allowed: "
+                    "use letters, digits, '_', '.' and '-', at most 32 of them",
+                    index,
+                )
+            if value in values[:index]:
+                raise Wrong(f"says the same as values[{values.index(value)}]", index)
+        return values
+
+
+class FileForm(Form):
     name: ExperimentText
     model: ModelText
-    challenger: int = Field(ge=1, le=999_999_999)
+    challengers: list[VersionNumber] | None = Field(default=None, min_length=1, max_length=8)
+    challenger: VersionNumber | None = Field(default=None, validate_default=True)
     unit: UnitText
     share: list[Share] = Field(min_length=1, max_length=20)
+    limits: LimitsForm = LimitsForm()
     goal: GoalForm
     guardrails: list[GuardrailForm] = Field(default=[], max_length=20)
-    limits: LimitsForm = LimitsForm()
     alpha: AlphaForm = AlphaForm()
     deadline: Duration = timedelta(seconds=2)
+    horizon: HorizonForm | None = None
+    holdback: HoldbackForm | None = None
+    segments: SegmentsForm | None = None
+
+    @field_validator("challengers")
+    @classmethod
+    def _are_different(cls, versions: list[int]) -> list[int]:
+        for index, version in enumerate(versions):
+            if version in versions[:index]:
+                raise Wrong(f"says the same as challengers[{versions.index(version)}]", index)
+        return versions
+
+    @field_validator("challenger")
+    @classmethod
+    def _is_the_only_one(cls, version: int | None, info: ValidationInfo) -> int | None:
+        if version is None and info.data.get("challengers", ()) is None:
+            raise Wrong("is required, or challengers with a list of versions")
+        if version is not None and info.data.get("challengers") is not None:
+            raise Wrong("cannot stand beside challengers: give one of both")
+        return version
+
+    @property
+    def versions(self) -> list[int]:
+        return self.challengers or ([] if self.challenger is None else [self.challenger])
 
     @field_validator("share")
     @classmethod
@@ -191,15 +148,23 @@ class FileForm(_Form):
                 raise Wrong(f"shares must grow: {_share(after)} after {_share(before)}", index)
         return ramp
 
+    @field_validator("goal")
+    @classmethod
+    def _closes_in_time(cls, goal: GoalForm, info: ValidationInfo) -> GoalForm:
+        _check_window(goal.window, info, "window")
+        return goal
+
     @field_validator("guardrails")
     @classmethod
-    def _differ(cls, guardrails: list[GuardrailForm]) -> list[GuardrailForm]:
-        seen: dict[Any, int] = {}
+    def _differ(cls, guardrails: list[GuardrailForm], info: ValidationInfo) -> list[GuardrailForm]:
+        goal: GoalForm | None = info.data.get("goal")
+        seen: dict[str, Metric] = {} if goal is None else {"goal": goal.declared_metric}
         for index, guardrail in enumerate(guardrails):
-            key = (guardrail.metric, guardrail.above)
-            if key in seen:
-                raise Wrong(f"says the same as guardrails[{seen[key]}]", index)
-            seen[key] = index
+            _check_window(guardrail.window, info, index, "window")
+            metric = guardrail.declared_metric
+            for where, other in seen.items():
+                _check_pair(metric, index, other, where)
+            seen[f"guardrails[{index}]"] = metric
         return guardrails
 
     @field_validator("deadline")
@@ -209,6 +174,53 @@ class FileForm(_Form):
             longest = write_duration(_LONGEST_DEADLINE)
             raise Wrong(f"must be longer than 0s and at most {longest}")
         return deadline
+
+    @field_validator("horizon")
+    @classmethod
+    def _holds_both_arms(cls, horizon: HorizonForm, info: ValidationInfo) -> HorizonForm:
+        limits: LimitsForm | None = info.data.get("limits")
+        if limits is not None and horizon.units < 2 * limits.min_units:
+            raise Wrong(
+                f"must be at least {2 * limits.min_units}: it counts both arms, "
+                f"and the challenger alone has to meet {limits.min_units} (limits.min_units)",
+                "units",
+            )
+        return horizon
+
+    @field_validator("holdback")
+    @classmethod
+    def _finds_units(cls, holdback: HoldbackForm, info: ValidationInfo) -> HoldbackForm:
+        ramp: list[int] | None = info.data.get("share")
+        if ramp is not None and ramp[-1] + holdback.share > WHOLE:
+            raise Wrong(
+                f"the last share is {_share(ramp[-1])}, so at most {_share(WHOLE - ramp[-1])} of "
+                "the units have not met a challenger",
+                "share",
+            )
+        return holdback
+
+
+def _check_window(window: timedelta | None, info: ValidationInfo, *at: str | int) -> None:
+    limits: LimitsForm | None = info.data.get("limits")
+    if window is not None and limits is not None and window >= limits.max_runtime:
+        raise Wrong(
+            f"must be below max_runtime: {write_duration(window)} "
+            f"against {write_duration(limits.max_runtime)}",
+            *at,
+        )
+
+
+def _check_pair(metric: Metric, index: int, other: Metric, where: str) -> None:
+    """Refuse two metrics that one outcome could not serve, or that are the same."""
+    if metric.name != other.name:
+        return
+    if metric.key == other.key:
+        raise Wrong(f"says the same as {where}: {metric.key} can be declared once", index)
+    both = isinstance(metric.kind, Slow | Quantile) and isinstance(other.kind, Slow | Quantile)
+    if not both:
+        raise Wrong(f"{metric.name} is of another kind in {where}", index, "kind")
+    if metric.window != other.window:
+        raise Wrong(f"{metric.name} has another window in {where}", index, "window")
 
 
 def _share(share: int) -> str:

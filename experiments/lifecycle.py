@@ -21,6 +21,8 @@ class State(StrEnum):
     """Traffic stays split and harm is still looked for, but the ramp does not move."""
     HALTED = "halted"
     """The data cannot be trusted, so nobody meets a challenger that nothing watches."""
+    HOLDING_BACK = "holding_back"
+    """The winner is the champion; some units stay with the old one, so that slow harm is seen."""
     PROMOTING = "promoting"
     ROLLING_BACK = "rolling_back"
     STOPPING = "stopping"
@@ -37,8 +39,12 @@ class Event(StrEnum):
 
     ADVANCE = "advance"
     """A gate was passed: the next stage opens."""
+    DROP = "drop"
+    """One of several challengers does harm beyond doubt; the others go on."""
     PAUSE = "pause"
     RESUME = "resume"
+    HOLD_BACK = "hold_back"
+    """A challenger has won; it is watched for a while yet, from the champion's place."""
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
     HALT = "halt"
@@ -70,7 +76,9 @@ TABLE: Mapping[State, Row] = MappingProxyType(
             serves=True,
             exits={
                 Event.ADVANCE: State.RAMPING,
+                Event.DROP: State.RAMPING,
                 Event.PAUSE: State.PAUSED,
+                Event.HOLD_BACK: State.HOLDING_BACK,
                 Event.PROMOTE: State.PROMOTING,
                 Event.ROLL_BACK: State.ROLLING_BACK,
                 Event.HALT: State.HALTED,
@@ -82,6 +90,8 @@ TABLE: Mapping[State, Row] = MappingProxyType(
             serves=True,
             exits={
                 Event.RESUME: State.RAMPING,
+                Event.DROP: State.PAUSED,
+                Event.HOLD_BACK: State.HOLDING_BACK,
                 Event.PROMOTE: State.PROMOTING,
                 Event.ROLL_BACK: State.ROLLING_BACK,
                 Event.HALT: State.HALTED,
@@ -92,6 +102,14 @@ TABLE: Mapping[State, Row] = MappingProxyType(
         State.HALTED: Row(
             serves=False,
             exits={Event.ROLL_BACK: State.ROLLING_BACK, Event.STOP: State.STOPPING},
+        ),
+        State.HOLDING_BACK: Row(
+            serves=True,
+            exits={
+                Event.PROMOTE: State.PROMOTING,
+                Event.ROLL_BACK: State.ROLLING_BACK,
+                Event.HALT: State.HALTED,
+            },
         ),
         State.PROMOTING: Row(
             serves=False,

@@ -4,9 +4,12 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from fractions import Fraction
+from math import ceil
 from typing import NewType, TypeAlias
 
 from experiments.errors import InvalidDeclaration
+from experiments.metric import Goal, Guardrail, Metric
 from registry.refs import ModelName, Version, VersionRef
 
 ExperimentName = NewType("ExperimentName", str)
@@ -39,13 +42,6 @@ class Variant(StrEnum):
     CHALLENGER = "challenger"
     VETERAN = "veteran"
     """Meets the challenger, as in an earlier stage: no longer randomised, so counted apart."""
-
-
-class Direction(StrEnum):
-    """Which way the goal metric is meant to move."""
-
-    INCREASE = "increase"
-    DECREASE = "decrease"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,42 +89,6 @@ def parse_unit(text: str) -> Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """What the challenger has to be better at.
-
-    Args:
-        min_effect: Smallest relative change of the rate worth acting on (0.01 is 1 %).
-        baseline: The champion's rate as known beforehand; it only tunes the test's power.
-    """
-
-    metric: str
-    direction: Direction
-    min_effect: float
-    baseline: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Guardrail:
-    """What the challenger must not be worse at, by more than a margin.
-
-    Args:
-        max_ratio: Harmful is: more than `max_ratio` times the champion's rate of bad units.
-        above_ms: For latency, the milliseconds beyond which a request is slow.
-        negligible: A rate so low that its ratio to the champion's does not matter.
-    """
-
-    metric: str
-    max_ratio: float
-    above_ms: int | None = None
-    negligible: float = 0.01
-
-    @property
-    def key(self) -> str:
-        """Name of the evidence counter: `error_rate`, `latency_ms>250`."""
-        return self.metric if self.above_ms is None else f"{self.metric}>{self.above_ms}"
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     """When a promotion is allowed at the earliest, and the experiment ends at the latest.
 
@@ -151,17 +111,57 @@ class Alpha:
 
 
 @dataclass(frozen=True, slots=True)
+class Horizon:
+    """A bounded experiment: the goal is judged within this many units, or not at all.
+
+    Args:
+        units: Units with a goal outcome, in all arms together, at which the last look is taken.
+            Where a unit has no one outcome (events, ratios), units that came.
+    """
+
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holdback:
+    """After promotion, some units stay with the old champion, so that slow harm can be seen.
+
+    Args:
+        share: Of the units, taken from those that never met a challenger.
+        span: How long harm is looked for; then the new champion serves everybody.
+    """
+
+    share: BasisPoints
+    span: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Values of a request header in which harm is looked for separately.
+
+    Args:
+        header: In lower case.
+        values: As clients send them; any other value, or none, is segment 0.
+    """
+
+    header: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """An experiment as declared in its file, checked.
 
     Args:
-        ramp: The challenger's share in each stage, strictly growing, below the whole.
-        deadline: How long the challenger may take before the champion answers for it.
+        challengers: Versions on trial, none twice; each receives an equal part of the share.
+        ramp: The challengers' share in each stage, strictly growing, below the whole.
+        deadline: How long a challenger may take before the champion answers for it.
+        horizon: None for an open-ended experiment.
     """
 
     name: ExperimentName
     model: ModelName
-    challenger: Version
+    challengers: tuple[Version, ...]
     unit: Unit
     ramp: tuple[BasisPoints, ...]
     goal: Goal
@@ -169,6 +169,9 @@ class Declaration:
     limits: Limits
     alpha: Alpha = Alpha()
     deadline: timedelta = timedelta(seconds=2)
+    horizon: Horizon | None = None
+    holdback: Holdback | None = None
+    segments: Segments | None = None
 
     @property
     def salt(self) -> str:
@@ -176,8 +179,39 @@ class Declaration:
         return self.name
 
     @property
-    def challenger_ref(self) -> VersionRef:
-        return VersionRef(self.model, self.challenger)
+    def challenger_refs(self) -> tuple[VersionRef, ...]:
+        return tuple(VersionRef(self.model, version) for version in self.challengers)
+
+    @property
+    def asked(self) -> tuple[Goal | Guardrail, ...]:
+        """The goal first, then each guardrail; no metric's key twice."""
+        return (self.goal, *self.guardrails)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is measured, in the order of `asked`."""
+        return tuple(asked.metric for asked in self.asked)
+
+    @property
+    def returning(self) -> bool:
+        """Whether a unit may be met again, and again."""
+        return not isinstance(self.unit, RequestUnit)
+
+    @property
+    def cohort(self) -> timedelta | None:
+        """How finely predictions are told apart by age; None if no metric has a window.
+
+        Fine enough for the shortest window, coarse enough that there are at most some hundreds.
+        """
+        windows = [metric.window for metric in self.metrics if metric.window is not None]
+        if not windows:
+            return None
+        finest = max(min(windows) / COHORTS_A_WINDOW, self.limits.max_runtime / MOST_COHORTS)
+        return timedelta(seconds=ceil(finest.total_seconds()))
+
+
+COHORTS_A_WINDOW = 12
+MOST_COHORTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +220,10 @@ class Stage:
 
     Args:
         number: 0, 1, 2, ... over the life of the experiment.
-        rung: Index into the declaration's ramp.
-        share: Buckets below it meet the challenger.
+        rung: Index into the declaration's ramp; its length for the holdback after promotion.
+        share: Buckets below it meet a challenger.
         opened_at: When this share began.
+        challengers: Each has a lane of its own; another hash than the bucket's chooses the lane.
         floor: Buckets below it belong to veterans.
     """
 
@@ -196,7 +231,18 @@ class Stage:
     rung: int
     share: BasisPoints
     opened_at: datetime
+    challengers: tuple[Version, ...]
     floor: BasisPoints = NOTHING
+
+    @property
+    def probability(self) -> Fraction:
+        """Chance that a unit, no veteran and met by one challenger or the champion, meets it.
+
+        The same for each challenger. One that is dropped changes it for nobody: the units of its
+        lane go back to the champion, but are compared with nobody any more.
+        """
+        lane = Fraction(self.share - self.floor, len(self.challengers))
+        return lane / (lane + WHOLE - self.share)
 
 
 def experiment_name(text: str) -> ExperimentName:

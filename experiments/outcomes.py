@@ -1,6 +1,5 @@
 """Outcomes as clients report them: the body of `POST /v1/outcomes`, and what may be counted."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -16,7 +15,9 @@ from experiments.errors import (
     MalformedJson,
     TooManyOutcomes,
 )
+from experiments.metric import EDGE_METRICS, GROUPS, Metric, Per, Ratio
 from experiments.model import Declaration
+from experiments.observation import observe
 from experiments.prediction import Prediction
 from experiments.spelling import did_you_mean, shown
 from experiments.store import Cell, OutcomeRecord
@@ -25,6 +26,7 @@ MOST_OUTCOMES = 1000
 """How many outcomes one request may carry."""
 
 _LONGEST_TEXT = 1024
+_NONCE_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,17 @@ class Outcome:
     """An outcome as it was sent.
 
     Args:
-        value: Whatever JSON value stood there; `check_outcome` judges it.
+        value, denominator, covariate: Whatever JSON value stood there; `check_outcome` judges it.
     """
 
     prediction_id: str
     metric: str
     value: object
+    denominator: object = None
+    covariate: object = None
 
 
+_REQUIRED = ("prediction_id", "metric", "value")
 _FIELDS = tuple(field.name for field in fields(Outcome))
 
 
@@ -85,17 +90,22 @@ def check_outcome(
     *,
     now: datetime,
     window: timedelta,
-) -> OutcomeRecord:
+) -> tuple[OutcomeRecord, ...]:
     """Return what is to be counted for an outcome of a genuine prediction.
+
+    Several records where several metrics read outcomes of one name; none for a count of 0, which
+    is good news and nothing to count.
 
     Args:
         prediction: What the outcome's prediction id says, its signature verified.
         declaration: The experiment that the prediction names.
-        window: How long after its prediction an outcome is accepted.
+        window: How long after its prediction an outcome is accepted, where its metric does not
+            declare that.
 
     Raises:
-        InvalidPrediction: the prediction was not made in this experiment.
-        InvalidOutcome: the experiment has no such metric, or the metric no such value.
+        InvalidPrediction: the prediction was not made in the experiment.
+        InvalidOutcome: the experiment takes no outcomes of such a name, or the metric no such
+            value.
         LateOutcome: the window has passed.
     """
     if (
@@ -108,36 +118,85 @@ def check_outcome(
             f"the prediction id is foreign: it was not made in the experiment {declaration.name}",
             next_step="Send outcomes only for answers that carry the X-Experiment header.",
         )
-    goal = declaration.goal.metric
-    if outcome.metric != goal:
-        raise InvalidOutcome(
-            f"{declaration.name} has no metric {shown(outcome.metric)}; it has {goal}"
-            + did_you_mean(outcome.metric, [goal])
+    records: dict[str, OutcomeRecord] = {}
+    for metric in _named(outcome.metric, declaration):
+        group = _group(prediction) if _is_grouped(metric, declaration) else None
+        seen = observe(metric, outcome.value, outcome.denominator, outcome.covariate, group=group)
+        expires_at = prediction.minted_at + (window if metric.window is None else metric.window)
+        if now > expires_at:
+            raise LateOutcome(f"the outcome came after {expires_at:%Y-%m-%dT%H:%M:%SZ}")
+        if seen is None:
+            continue
+        records[metric.counter] = OutcomeRecord(
+            cell=Cell(
+                experiment=declaration.name,
+                stage=prediction.stage,
+                variant=prediction.variant,
+                version=prediction.version,
+                counter=f"{metric.counter}:{seen.index}",
+                segment=prediction.segment,
+                cohort=_cohort(prediction, declaration) if metric.window is not None else 0,
+            ),
+            token=f"{prediction.nonce}:{metric.counter}",
+            slot=prediction.slot if group is None else None,
+            expires_at=expires_at,
+            pair=seen.pair,
         )
-    value = _binary(outcome)
-    expires_at = prediction.minted_at + window
-    if now > expires_at:
-        raise LateOutcome(f"the outcome came after {expires_at:%Y-%m-%dT%H:%M:%SZ}")
-    return OutcomeRecord(
-        cell=Cell(declaration.name, prediction.stage, prediction.variant, f"{goal}:{value}"),
-        token=f"{prediction.nonce}:{goal}",
-        slot=prediction.slot,
-        dedupe=goal,
-        expires_at=expires_at,
+    return tuple(records.values())
+
+
+def _named(name: str, declaration: Declaration) -> list[Metric]:
+    """Return the metrics that read outcomes of this name; quantiles of one name, all of them."""
+    if name in EDGE_METRICS:
+        raise InvalidOutcome(f"{name} is measured at the edge: outcomes of it are not taken")
+    found = [metric for metric in declaration.metrics if metric.name == name]
+    if found:
+        return found
+    known = list(dict.fromkeys(m.name for m in declaration.metrics if not m.at_edge))
+    has = f"it has {', '.join(known)}" if known else "all that it has is measured at the edge"
+    raise InvalidOutcome(
+        f"{declaration.name} has no metric {shown(name)}; {has}" + did_you_mean(name, known)
     )
+
+
+def _is_grouped(metric: Metric, declaration: Declaration) -> bool:
+    """Return whether all that a unit does counts, so that it is summed by groups of units."""
+    if isinstance(metric.kind, Ratio):
+        return True
+    return metric.per is Per.REQUEST and declaration.returning
+
+
+def _group(prediction: Prediction) -> int:
+    """Return the hash group of a unit; a request that names none is a unit of its own."""
+    if prediction.slot is not None:
+        return prediction.slot % GROUPS
+    return int(prediction.nonce[:_NONCE_DIGITS], 16) % GROUPS
+
+
+def _cohort(prediction: Prediction, declaration: Declaration) -> int:
+    assert declaration.cohort is not None
+    return int(prediction.minted_at.timestamp() // declaration.cohort.total_seconds())
 
 
 def _outcome(sent: object, where: str) -> Outcome:
     if not isinstance(sent, Mapping):
-        raise MalformedBody(f"{where} must have the fields {', '.join(_FIELDS)}, not {shown(sent)}")
+        raise MalformedBody(
+            f"{where} must have the fields {', '.join(_REQUIRED)}, not {shown(sent)}"
+        )
     for name in sent:
         if name not in _FIELDS:
             meant = did_you_mean(name, _FIELDS)
             raise MalformedBody(f"{where} has an unknown field {shown(name)}{meant}")
-    for name in _FIELDS:
+    for name in _REQUIRED:
         if name not in sent:
             raise MalformedBody(f"{where} has no {name}")
-    return Outcome(_text(sent, "prediction_id", where), _text(sent, "metric", where), sent["value"])
+    return Outcome(
+        _text(sent, "prediction_id", where),
+        _text(sent, "metric", where),
+        sent["value"],
+        sent.get("denominator"),
+        sent.get("covariate"),
+    )
 
 
 def _text(sent: Mapping[str, Any], name: str, where: str) -> str:
@@ -147,17 +206,3 @@ def _text(sent: Mapping[str, Any], name: str, where: str) -> str:
     if len(text) > _LONGEST_TEXT:
         raise MalformedBody(f"{name} of {where} is longer than {_LONGEST_TEXT} characters")
     return text
-
-
-def _binary(outcome: Outcome) -> int:
-    match outcome.value:
-        case bool(value):
-            raise InvalidOutcome(
-                f"{outcome.metric} is a number: send {int(value)} instead of {shown(value)}"
-            )
-        case float(value) if not math.isfinite(value):
-            raise InvalidOutcome(f"{outcome.metric} must be 0 or 1, not {value}: not finite")
-        case (0 | 1) as value:
-            return int(value)
-        case value:
-            raise InvalidOutcome(f"{outcome.metric} must be the number 0 or 1, not {shown(value)}")

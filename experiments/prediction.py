@@ -1,8 +1,8 @@
 """Prediction ids: signed, so that an outcome needs no lookup and cannot be made up.
 
-Nine fields between dots: model, version, experiment, stage, variant (`c`, `t` or `v`), slot,
-second of minting, nonce, and the signature over everything before it. A field that does not apply
-is `-`.
+Ten fields between dots: model, version, experiment, stage, variant (`c`, `t` or `v`), slot,
+segment, second of minting, nonce, and the signature over everything before it. A field that does
+not apply is `-`; outside the declared segments, and outside experiments, the segment is 0.
 The edge mints them in Lua; this is the reference, and what verifies them.
 """
 
@@ -21,7 +21,7 @@ from registry.refs import ModelName, Version, VersionRef
 _NONE = "-"
 _MAC_BYTES = 16
 _MAC_LENGTH = 22
-_FIELDS = 9
+_FIELDS = 10
 _LETTERS = {
     None: _NONE,
     Variant.CHAMPION: "c",
@@ -43,6 +43,7 @@ class Prediction:
         slot: None where the request was a unit of its own.
         minted_at: In whole seconds.
         nonce: 32 hexadecimal digits, no two the same.
+        segment: Index of the declared segment, from 1; 0 for everybody else.
     """
 
     model: ModelName
@@ -53,6 +54,7 @@ class Prediction:
     slot: int | None
     minted_at: datetime
     nonce: str
+    segment: int = 0
 
 
 def mint(prediction: Prediction, key: bytes) -> str:
@@ -64,6 +66,7 @@ def mint(prediction: Prediction, key: bytes) -> str:
         _NONE if prediction.stage is None else prediction.stage,
         _LETTERS[prediction.variant],
         _NONE if prediction.slot is None else prediction.slot,
+        prediction.segment,
         int(prediction.minted_at.timestamp()),
         prediction.nonce,
     )
@@ -95,7 +98,7 @@ def verify(text: str, key: bytes) -> Prediction:
 
 
 def _read(signed: str) -> Prediction:
-    model, version, experiment, stage, letter, slot, minted, nonce = signed.split(".")
+    model, version, experiment, stage, letter, slot, segment, minted, nonce = signed.split(".")
     ref = VersionRef.parse(f"{model}/{version}")
     if not _NONCE.fullmatch(nonce):
         raise ValueError(nonce)
@@ -108,6 +111,7 @@ def _read(signed: str) -> Prediction:
         slot=None if slot == _NONE else int(slot),
         minted_at=datetime.fromtimestamp(int(minted), UTC),
         nonce=nonce,
+        segment=int(segment),
     )
 
 

@@ -1,16 +1,24 @@
-"""Percentages and durations as people write them in an experiment file, and back.
+"""Numbers, percentages and durations as people write them in an experiment file, and back.
 
 Each reader raises `ValueError` with a message that says what to write instead.
 """
 
+import math
 import re
 from datetime import timedelta
 from decimal import Decimal
+from typing import TypeAlias
 
 from experiments.model import BasisPoints
 from experiments.spelling import shown
 
 LONGEST = timedelta(days=3650)
+
+LARGEST_NUMBER = 1e12
+"""The square of what is larger, summed over all units, may leave floating point."""
+
+Bounds: TypeAlias = tuple[float, float]
+"""The least and the most."""
 
 _PERCENT = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,330})?)%", re.ASCII)
 _DURATION = re.compile(r"([0-9]{1,15})(ms|s|m|h|d)", re.ASCII)
@@ -57,6 +65,59 @@ def read_duration(value: object) -> timedelta:
     if amount > LONGEST // unit:
         raise ValueError(f"must be at most {write_duration(LONGEST)}, not {value}")
     return amount * unit
+
+
+def read_number(value: object) -> float:
+    """Return a plain number.
+
+    Raises:
+        ValueError: `value` is no number, is not finite, or is beyond a million millions.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, not {shown(value)}")
+    if not math.isfinite(value) or abs(value) > LARGEST_NUMBER:
+        raise ValueError(f"must be a finite number of at most {LARGEST_NUMBER:.0e} in size")
+    return float(value) + 0.0  # without a sign, if it is 0
+
+
+def read_bounds(value: object) -> Bounds:
+    """Return `[1, 5]` as the two numbers.
+
+    Raises:
+        ValueError: `value` is not two numbers, the smaller first.
+    """
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"must be two numbers such as [1, 5], not {shown(value)}")
+    low, high = (read_number(each) for each in value)
+    if low >= high:
+        raise ValueError(f"the first must be below the second, not {shown(value)}")
+    return low, high
+
+
+def read_cap(value: object) -> Bounds:
+    """Return `600` as -600 and 600, and `[0, 600]` as it is.
+
+    Raises:
+        ValueError: `value` is neither a number above 0 nor two numbers.
+    """
+    if isinstance(value, list):
+        return read_bounds(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number such as 600, or two, [0, 600], not {shown(value)}")
+    cap = read_number(value)
+    if cap <= 0:
+        raise ValueError(f"must be above 0, or two numbers such as [-5, 0], not {value}")
+    return -cap, cap
+
+
+def write_number(number: float) -> str:
+    """Return a number as people write it.
+
+    Examples:
+        >>> write_number(5.0), write_number(0.25)
+        ('5', '0.25')
+    """
+    return f"{number:.12g}"
 
 
 def write_rate(rate: float) -> str:

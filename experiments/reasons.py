@@ -1,66 +1,83 @@
 """Why, in a sentence with the numbers in it."""
 
 from datetime import timedelta
+from typing import Protocol
 
-from experiments.assessment import Assessment, Finding
-from experiments.evidence import Evidence, Tally
+from experiments.assessment import Finding, Superiority, Verdicts
+from experiments.comparison import levels
+from experiments.evidence import Evidence, StageEvidence
+from experiments.methods.choice import method_of
+from experiments.metric import Goal, Guardrail
 from experiments.model import BasisPoints, Declaration
+from registry.refs import Version
 
 
-def percent(part: int, whole: int) -> str:
-    """Write a share of units; without units there is no share.
+class Agreed(Protocol):
+    """What the sentences need of a plan."""
 
-    Examples:
-        >>> percent(3, 40), percent(0, 0)
-        ('7.5 % (3 of 40)', 'nothing yet')
-    """
-    return f"{100 * part / whole:.3g} % ({part:,} of {whole:,})" if whole else "nothing yet"
+    @property
+    def declaration(self) -> Declaration: ...
 
-
-def _totals(evidence: Evidence) -> tuple[list[Tally], list[Tally]]:
-    return [s.challenger for s in evidence.stages], [s.champion for s in evidence.stages]
+    @property
+    def on_trial(self) -> tuple[Version, ...]: ...
 
 
-def _goal_rate(tallies: list[Tally]) -> str:
-    successes = sum(t.successes for t in tallies)
-    return percent(successes, successes + sum(t.failures for t in tallies))
-
-
-def _bad_rate(tallies: list[Tally], key: str) -> str:
-    return percent(sum(t.bad.get(key, 0) for t in tallies), sum(t.units for t in tallies))
-
-
-def goal_sentence(declaration: Declaration, evidence: Evidence, found: Assessment) -> str:
+def goal_sentence(plan: Agreed, evidence: Evidence, found: Verdicts) -> str:
     """Say that the goal moved, by how much, and how sure that is."""
-    challenger, champion = _totals(evidence)
-    return (
-        f"{declaration.goal.metric} is {_goal_rate(challenger)} with the challenger and "
-        f"{_goal_rate(champion)} with the champion (e = {found.superior.e_text}, "
-        f"{found.superior.needed_text} was needed)."
+    levels = _levels(plan, evidence.stages, plan.declaration.goal, found.version)
+    return f"{found.superior.metric} is {levels} ({_how_sure(found.superior)})."
+
+
+def missing_goal_sentence(found: Superiority) -> str:
+    """Say that the goal is not shown to have moved, and what it would take."""
+    how_sure = (
+        f"e = {found.e_text}, {found.needed_text} is needed"
+        if isinstance(found, Finding)
+        else _how_sure(found)
     )
+    return f"{found.metric} is not yet shown to be better: {how_sure}."
 
 
-def harm_sentence(evidence: Evidence, found: Assessment, metric: str) -> str:
+def harm_sentence(plan: Agreed, evidence: Evidence, found: Verdicts, culprit: Finding) -> str:
     """Say which metric is worse, by how much, and how sure that is."""
-    challenger, champion = _totals(evidence)
-    is_goal = metric == found.superior.metric
-    here = _goal_rate(challenger) if is_goal else _bad_rate(challenger, metric)
-    there = _goal_rate(champion) if is_goal else _bad_rate(champion, metric)
+    declaration = plan.declaration
+    asked = next(each for each in declaration.asked if each.metric.key == culprit.metric)
+    stages = evidence.segments[culprit.segment] if culprit.segment else evidence.stages
     return (
-        f"{metric} is {here} of units with the challenger and {there} with the champion "
+        f"{culprit.where} is {_levels(plan, stages, asked, found.version)} "
         f"(harm: e = {found.any_harm.e_text}, {found.any_harm.needed_text} was needed)."
     )
 
 
-def sample_ratio_sentence(evidence: Evidence, finding: Finding) -> str:
+def sample_ratio_sentence(plan: Agreed, evidence: Evidence, finding: Finding) -> str:
     """Say that the variants did not receive the units that they were meant to."""
-    challenger, champion = _totals(evidence)
-    here, there = sum(t.units for t in challenger), sum(t.units for t in champion)
-    meant = sum(s.probability * (s.challenger.units + s.champion.units) for s in evidence.stages)
+    here = there = 0
+    meant = 0.0
+    for stage in evidence.stages:
+        arms = [stage.challengers[v].units for v in plan.on_trial if v in stage.challengers]
+        here, there = here + sum(arms), there + stage.champion.units
+        lanes = len(arms) * stage.probability / (1 - stage.probability)
+        meant += (sum(arms) + stage.champion.units) * lanes / (1 + lanes)
     return (
         f"The challenger met {here:,} of {here + there:,} units where {meant:,.0f} were meant "
         f"(e = {finding.e_text}): something loses or doubles units, so no result can be trusted."
     )
+
+
+def missing_margin_sentence(found: Finding) -> str:
+    """Say that a guardrail is not shown to be within its margin, and what it would take."""
+    return (
+        f"{found.metric} is not yet shown to be within its margin: "
+        f"e = {found.e_text}, {found.needed_text} is needed."
+    )
+
+
+def suspicion_sentence(worst: Finding) -> str:
+    """Say that harm may be there, so that no more units are to meet it."""
+    return f"Harm is suspected (e = {worst.e_text}); the share waits."
+
+
+NOT_HOT = "The champion, which would be rolled back to, is not hot."
 
 
 def share_sentence(share: BasisPoints) -> str:
@@ -71,6 +88,25 @@ def share_sentence(share: BasisPoints) -> str:
 def waiting_sentence(what: str, passed: timedelta, needed: timedelta) -> str:
     """Say how long something still takes."""
     return f"{what.capitalize()} is {_seconds(passed)} of at least {_seconds(needed)}."
+
+
+def _levels(
+    plan: Agreed, stages: tuple[StageEvidence, ...], asked: Goal | Guardrail, version: Version
+) -> str:
+    method = method_of(asked, returning=plan.declaration.returning)
+    there, here = levels(method, asked.metric, stages, version)
+    who = "the challenger" if len(plan.declaration.challengers) == 1 else f"version {version}"
+    return f"{here} with {who} and {there} with the champion"
+
+
+def _how_sure(found: Superiority) -> str:
+    if isinstance(found, Finding):
+        return f"e = {found.e_text}, {found.needed_text} was needed"
+    seen = f"{100 * min(found.time, 1.0):.0f} % of the horizon seen"
+    if found.z is None:
+        return f"nothing to compare yet, {seen}"
+    limit = f", {found.boundary:.3g} was needed at the last look" if found.boundary < 100 else ""
+    return f"z = {found.z:.3g}{limit}, {seen}"
 
 
 def _seconds(span: timedelta) -> str:

@@ -20,12 +20,24 @@ from registry.refs import ModelName
 
 @dataclass(frozen=True, slots=True)
 class ByHand:
-    """Something that a person did; there is nothing to recompute, but it belongs in the chain."""
+    """Something that no decision led to: a person did it, or it repairs or begins something.
+
+    There is nothing to recompute, but it belongs in the chain.
+    """
 
     action: str
     reasons: tuple[str, ...]
     kind: Literal["by_hand"] = "by_hand"
 
+
+_BEYOND_THE_FORMULAS = (
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 
 Act: TypeAlias = Decision | ByHand
 
@@ -83,7 +95,7 @@ def replay(name: str, content: bytes) -> Receipt:
         raise ReceiptMismatch(f"Receipt {name[:12]} decides without a plan or without evidence.")
     try:
         again = decide(receipt.plan, receipt.evidence, receipt.at)
-    except (ValueError, ArithmeticError, LookupError, TypeError) as error:
+    except _BEYOND_THE_FORMULAS as error:
         # Only content that nobody decided upon is beyond the formulas, such as negative counts.
         raise ReceiptMismatch(f"Receipt {name[:12]} cannot be recomputed: {error}") from error
     if again != receipt.act:

@@ -80,6 +80,10 @@ class Source:
         """Note a problem with what stands at `path`."""
         self.problems.append(Problem(dotted(path), position.line, position.column, message))
 
+    def is_spoilt(self, path: Path) -> bool:
+        """Return whether a problem with the value at `path`, or with one around it, is noted."""
+        return any(path[:length] in self.spoilt for length in range(len(path) + 1))
+
     def value_position(self, path: Path) -> Position:
         """Return where the value at `path` stands; of what is absent, its nearest parent."""
         while path not in self.values and path:
@@ -168,7 +172,11 @@ class _Reader:
         match event:
             case ScalarEvent():
                 text = _text(event)
-                return text if event.style else scalar(text)
+                value = text if event.style else scalar(text)
+                if value is None and not source.is_spoilt(path):
+                    source.refuse(path, source.values[path], "has no value")
+                    source.spoilt.add(path)
+                return value
             case SequenceStartEvent():
                 return self._items(path)
             case MappingStartEvent():
@@ -190,7 +198,7 @@ class _Reader:
                 raise _at(event.start_mark, "the name of a field must be plain text")
             name = _text(event)
             here = (*path, name)
-            if name in fields:
+            if here in source.names:
                 first = source.names[here]
                 position = _position(event.start_mark)
                 source.refuse(here, position, f"is given twice, first in line {first.line}")
@@ -199,7 +207,9 @@ class _Reader:
                 continue
             source.names[here] = _position(event.start_mark)
             self._refuse_tricks(event, here)
-            fields[name] = self._value(next(self._events), here)
+            value = self._value(next(self._events), here)
+            if value is not None:
+                fields[name] = value
         return fields
 
     def _refuse_tricks(self, event: Event, path: Path) -> None:

@@ -3,75 +3,97 @@
 What the file may say, and what holds where it says nothing:
 
     name, model     lower-case letters, digits, `-` and `_`, at most 63 characters
-    challenger      a version, a whole number from 1
+    challenger      a version, a whole number from 1; or
+    challengers     a list of 1 to 8 versions, each of which gets an equal part of the share
     unit            `request` or `header:NAME`, the name in lower case
     share           the ramp: 1 to 20 percentages, growing, above 0% and below 100%
-    goal            metric, direction (increase, decrease), min_effect, kind (binary), baseline
-    guardrails      metric error_rate or latency_ms (with above, in ms), max_ratio, negligible (1%)
+    goal            a metric; direction (increase, decrease), min_effect, baseline, spread
+    guardrails      metrics; worse (higher, lower, either), max_ratio or max_difference,
+                    negligible (1%), baseline, spread
     limits          min_units (200), min_runtime (10m), max_runtime (7d)
     alpha           harm (0.05), promote (0.025), sample_ratio (0.001)
-    deadline        how long the challenger may take (2s)
+    deadline        how long a challenger may take (2s)
+    horizon         units: decide within this many, in both arms together (open-ended)
+    holdback        share, for: how many units stay with the old champion after a promotion, and
+                    how long (nobody)
+    segments        header, values: 1 to 8 values of it in which harm is looked for separately
+
+A metric, in the goal or in a guardrail:
+
+    metric          error_rate and latency_ms are measured at the edge, any other name is an
+                    outcome that clients report; error_rate cannot be the goal
+    kind            binary, mean, score, ratio, latency, count; binary for a goal, count for
+                    error_rate, latency for latency_ms
+    per             unit (its first outcome in a stage counts) or request (every one does); a ratio
+                    is always per request, latency and count are always per unit (unit)
+    window          how long after its prediction an outcome counts; both arms are then seen at the
+                    same age (as long as the system remembers predictions, and at any age)
+    cap             of a mean: 600, or [0, 600]; values beyond count as this
+    covariate       of a mean: true if outcomes carry a number known before the experiment (false)
+    range, step     of a score: [1, 5] and the distance of neighbours (a hundredth of the range)
+    above           of latency: milliseconds; the share of slower units is compared; or
+    quantile        of latency: 99%; the time that this share of units stays within is compared
+
+And of the numbers beside it:
+
+    worse           which way is harm; required but for latency and count (higher)
+    max_ratio       above 1, at most 1000: the margin as a multiple of the champion's value
+    max_difference  of all but quantiles: the margin in the metric's own unit, a percentage where
+                    shares of units are compared
+    negligible      of count and latency above: a share of bad units so small that it is no harm
+    baseline        the champion's value as known beforehand, a percentage where shares of units
+                    are compared (binary, count, latency above); it tunes and plans, no more. A
+                    ratio needs it, unless it has max_difference: nothing else tells its scale
+    spread          the standard deviation of an outcome as known beforehand, where no shares are
+                    compared; it tunes and plans, no more
 
 A file without a guardrail on `error_rate` is given one with `max_ratio: 2.0`: no challenger is
 tried without its errors being watched.
 """
 
 import hashlib
-from typing import Any
+from typing import Any, assert_never
 
 import orjson
-import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from experiments.errors import InvalidFile, Problem
-from experiments.form import (
-    AlphaForm,
-    FileForm,
-    GoalForm,
-    GuardrailForm,
-    LimitsForm,
-    Wrong,
+from experiments.complaints import problem_of
+from experiments.errors import InvalidFile
+from experiments.form import FileForm
+from experiments.goal_form import DEFAULT_NEGLIGIBLE
+from experiments.metric import (
+    ERROR_RATE,
+    Binary,
+    Count,
+    Goal,
+    Guardrail,
+    Mean,
+    Metric,
+    Quantile,
+    Ratio,
+    Score,
+    Slow,
+    Worse,
 )
 from experiments.model import (
     Alpha,
     BasisPoints,
     Declaration,
-    Direction,
-    Goal,
-    Guardrail,
+    Holdback,
+    Horizon,
     Limits,
+    Segments,
     experiment_name,
     parse_unit,
 )
 from experiments.quantities import write_duration, write_rate, write_share
-from experiments.source import Path, Source, dotted, read_source, scalar
-from experiments.spelling import did_you_mean, shown
+from experiments.source import read_source
 from registry.refs import Version, model_name
 
-WATCHED_ERRORS = Guardrail("error_rate", max_ratio=2.0)
+WATCHED_ERRORS = Guardrail(
+    Metric(ERROR_RATE, Count()), Worse.HIGHER, max_ratio=2.0, negligible=DEFAULT_NEGLIGIBLE
+)
 """The guardrail that a file without one on `error_rate` is given."""
-
-_FORMS: dict[tuple[str, ...], type[BaseModel]] = {
-    (): FileForm,
-    ("goal",): GoalForm,
-    ("guardrails",): GuardrailForm,
-    ("limits",): LimitsForm,
-    ("alpha",): AlphaForm,
-}
-
-_EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "string_type": "text",
-    "list_type": "a list in brackets",
-    "model_type": "fields with values",
-    "greater_than": "above {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "below {lt}",
-    "less_than_equal": "at most {le}",
-}
 
 
 def read_declaration(raw: bytes | str) -> Declaration:
@@ -84,43 +106,23 @@ def read_declaration(raw: bytes | str) -> Declaration:
     try:
         form = FileForm.model_validate(source.data)
     except ValidationError as error:
-        found = [_problem(source, detail) for detail in error.errors(include_url=False)]
+        found = [problem_of(source, detail) for detail in error.errors(include_url=False)]
         source.problems += [problem for problem in found if problem is not None]
     if source.problems:
         raise InvalidFile(tuple(sorted(source.problems, key=lambda p: (p.line, p.column))))
-    guardrails = tuple(_guardrail(each) for each in form.guardrails)
-    if all(guardrail.metric != WATCHED_ERRORS.metric for guardrail in guardrails):
-        guardrails = (WATCHED_ERRORS, *guardrails)
-    return Declaration(
-        name=experiment_name(form.name),
-        model=model_name(form.model),
-        challenger=Version(form.challenger),
-        unit=parse_unit(form.unit),
-        ramp=tuple(BasisPoints(share) for share in form.share),
-        goal=_goal(form.goal),
-        guardrails=guardrails,
-        limits=Limits(form.limits.min_units, form.limits.min_runtime, form.limits.max_runtime),
-        alpha=Alpha(form.alpha.harm, form.alpha.promote, form.alpha.sample_ratio),
-        deadline=form.deadline,
-    )
+    return _declaration(form)
 
 
 def as_dict(declaration: Declaration) -> dict[str, Any]:
     """Return the declaration in the file's own words, every default written out."""
-    goal, limits, alpha = declaration.goal, declaration.limits, declaration.alpha
+    limits, alpha = declaration.limits, declaration.alpha
     return {
         "name": declaration.name,
         "model": declaration.model,
-        "challenger": declaration.challenger,
+        "challengers": list(declaration.challengers),
         "unit": str(declaration.unit),
         "share": [write_share(share) for share in declaration.ramp],
-        "goal": {
-            "metric": goal.metric,
-            "kind": "binary",
-            "direction": goal.direction.value,
-            "min_effect": write_rate(goal.min_effect),
-        }
-        | ({} if goal.baseline is None else {"baseline": write_rate(goal.baseline)}),
+        "goal": _goal_as_dict(declaration.goal),
         "guardrails": [_guardrail_as_dict(guardrail) for guardrail in declaration.guardrails],
         "limits": {
             "min_units": limits.min_units,
@@ -133,14 +135,7 @@ def as_dict(declaration: Declaration) -> dict[str, Any]:
             "sample_ratio": alpha.sample_ratio,
         },
         "deadline": write_duration(declaration.deadline),
-    }
-
-
-def to_yaml(declaration: Declaration) -> str:
-    """Return a file that `read_declaration` reads as an equal declaration."""
-    return yaml.dump(
-        as_dict(declaration), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
-    )
+    } | _modes_as_dict(declaration)
 
 
 def spec_hash(declaration: Declaration) -> str:
@@ -152,71 +147,93 @@ def spec_hash(declaration: Declaration) -> str:
     return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes every text that this reader, or another of YAML 1.1, takes for something else."""
+def _declaration(form: FileForm) -> Declaration:
+    guardrails = tuple(guardrail.declared for guardrail in form.guardrails)
+    if all(guardrail.key != WATCHED_ERRORS.key for guardrail in guardrails):
+        guardrails = (WATCHED_ERRORS, *guardrails)
+    holdback, segments = form.holdback, form.segments
+    return Declaration(
+        name=experiment_name(form.name),
+        model=model_name(form.model),
+        challengers=tuple(map(Version, form.versions)),
+        unit=parse_unit(form.unit),
+        ramp=tuple(BasisPoints(share) for share in form.share),
+        goal=form.goal.declared,
+        guardrails=guardrails,
+        limits=Limits(form.limits.min_units, form.limits.min_runtime, form.limits.max_runtime),
+        alpha=Alpha(form.alpha.harm, form.alpha.promote, form.alpha.sample_ratio),
+        deadline=form.deadline,
+        horizon=Horizon(form.horizon.units) if form.horizon else None,
+        holdback=Holdback(BasisPoints(holdback.share), holdback.span) if holdback else None,
+        segments=Segments(segments.header, tuple(segments.values)) if segments else None,
+    )
 
 
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None if isinstance(scalar(text), str) else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
-
-
-def _goal(form: GoalForm) -> Goal:
-    return Goal(form.metric, Direction(form.direction), form.min_effect, form.baseline)
-
-
-def _guardrail(form: GuardrailForm) -> Guardrail:
-    return Guardrail(form.metric, form.max_ratio, form.above, form.negligible)
-
-
-def _guardrail_as_dict(guardrail: Guardrail) -> dict[str, Any]:
-    above = {} if guardrail.above_ms is None else {"above": guardrail.above_ms}
+def _goal_as_dict(goal: Goal) -> dict[str, Any]:
     return {
-        "metric": guardrail.metric,
-        **above,
-        "max_ratio": guardrail.max_ratio,
-        "negligible": write_rate(guardrail.negligible),
+        **_metric_as_dict(goal.metric),
+        "direction": goal.direction.value,
+        "min_effect": write_rate(goal.min_effect),
+        **_known_beforehand(goal),
     }
 
 
-def _problem(source: Source, detail: ErrorDetails) -> Problem | None:
-    """Return what pydantic found in the file's words, or None where the reader has spoken."""
-    wrong = detail.get("ctx", {}).get("error")
-    path: Path = detail["loc"] + (wrong.at if isinstance(wrong, Wrong) else ())
-    if any(path[:length] in source.spoilt for length in range(len(path) + 1)):
-        return None
-    kind = detail["type"]
-    if kind == "missing":
-        position = source.name_position(path[:-1])
-    elif kind == "extra_forbidden":
-        position = source.name_position(path)
-    else:
-        position = source.value_position(path)
-    return Problem(dotted(path), position.line, position.column, _message(source, path, detail))
+def _guardrail_as_dict(guardrail: Guardrail) -> dict[str, Any]:
+    words = {**_metric_as_dict(guardrail.metric), "worse": guardrail.worse.value}
+    if guardrail.max_ratio is not None:
+        words["max_ratio"] = guardrail.max_ratio
+    if guardrail.max_difference is not None:
+        margin = guardrail.max_difference
+        words["max_difference"] = write_rate(margin) if _is_share(guardrail) else margin
+    if guardrail.negligible is not None:
+        words["negligible"] = write_rate(guardrail.negligible)
+    return words | _known_beforehand(guardrail)
 
 
-def _message(source: Source, path: Path, detail: ErrorDetails) -> str:
-    given = detail["input"]
-    ctx = detail.get("ctx", {})
-    match detail["type"]:
-        case "missing":
-            return "is required"
-        case "extra_forbidden":
-            known = _FORMS[tuple(part for part in path[:-1] if isinstance(part, str))].model_fields
-            meant = did_you_mean(str(path[-1]), known)
-            return f"unknown field{meant or '; known are ' + ', '.join(known)}"
-        case _ if given is None and path in source.values:
-            return "has no value"
-        case "value_error":
-            return str(ctx["error"])
-        case "literal_error":
-            return f"{shown(given)} is not known; use {ctx['expected']}"
-        case "too_short":
-            return f"must hold at least {ctx['min_length']}, not {ctx['actual_length']}"
-        case "too_long":
-            return f"must hold at most {ctx['max_length']}, not {ctx['actual_length']}"
-        case kind:
-            return f"must be {_EXPECTED[kind].format(**ctx)}, not {shown(given)}"
+def _metric_as_dict(metric: Metric) -> dict[str, Any]:
+    words = {"metric": metric.name, **_kind_as_dict(metric), "per": metric.per.value}
+    return words if metric.window is None else words | {"window": write_duration(metric.window)}
+
+
+def _kind_as_dict(metric: Metric) -> dict[str, Any]:
+    match metric.kind:
+        case Mean(low, high, covariate):
+            return {"kind": "mean", "cap": [low, high], "covariate": covariate}
+        case Score(low, high, step):
+            return {"kind": "score", "range": [low, high], "step": step}
+        case Slow(above_ms):
+            return {"kind": "latency", "above": above_ms}
+        case Quantile(p):
+            return {"kind": "latency", "quantile": write_rate(p)}
+        case Binary(kind) | Ratio(kind) | Count(kind):
+            return {"kind": kind}
+        case _:
+            assert_never(metric.kind)
+
+
+def _known_beforehand(of: Goal | Guardrail) -> dict[str, Any]:
+    words: dict[str, Any] = {}
+    if of.baseline is not None:
+        words["baseline"] = write_rate(of.baseline) if _is_share(of) else of.baseline
+    if of.spread is not None:
+        words["spread"] = of.spread
+    return words
+
+
+def _is_share(asked: Goal | Guardrail) -> bool:
+    return isinstance(asked.metric.kind, Binary | Slow | Count)
+
+
+def _modes_as_dict(declaration: Declaration) -> dict[str, Any]:
+    horizon, holdback, segments = declaration.horizon, declaration.holdback, declaration.segments
+    words: dict[str, Any] = {}
+    if horizon is not None:
+        words["horizon"] = {"units": horizon.units}
+    if holdback is not None:
+        words["holdback"] = {
+            "share": write_share(holdback.share),
+            "for": write_duration(holdback.span),
+        }
+    if segments is not None:
+        words["segments"] = {"header": segments.header, "values": list(segments.values)}
+    return words

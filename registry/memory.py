@@ -10,7 +10,7 @@ from registry import Aliases, ChampionChange, ModelVersion, Signature
 from registry.digest import digest_of
 from registry.errors import UnknownModel, UnknownVersion
 from registry.mlmodel import describe
-from registry.refs import ModelName, Version, VersionRef
+from registry.refs import ModelName, Version, VersionRef, users_model_name
 
 
 def _utc_now() -> datetime:
@@ -42,6 +42,7 @@ class MemoryCatalog:
 
     async def register(self, model: ModelName, artifact: Path) -> ModelVersion:
         """Take the MLflow model folder `artifact`, where it is, as the next version of `model`."""
+        users_model_name(model)
         location, digest, signature = await asyncio.to_thread(_read, artifact)
         known = self._models.get(model, _Registered())
         registered = ModelVersion(

@@ -32,7 +32,7 @@ from registry.loaded import LoadedModel, pyfunc_function
 from registry.mlflow_process import configure_process
 from registry.mlmodel import describe
 from registry.pickling import Predictor, Rows, by_value
-from registry.refs import ModelName, Version, VersionRef, is_model_name, model_name
+from registry.refs import ModelName, Version, VersionRef, is_users_model_name, users_model_name
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class MlflowCatalog:
         return await asyncio.to_thread(guarded)
 
     def _register(self, model: ModelName, artifact: Path) -> ModelVersion:
-        model_name(model)
+        users_model_name(model)
         signature = describe(artifact).signature
         digest = digest_of(artifact)
         with _answering(_THERE_ALREADY):
@@ -166,7 +166,7 @@ class MlflowCatalog:
 
     def _models(self) -> tuple[ModelName, ...]:
         pages = _pages(lambda token: self._client.search_registered_models(page_token=token))
-        return tuple(sorted(ModelName(found.name) for found in pages if is_model_name(found.name)))
+        return tuple(sorted(ModelName(f.name) for f in pages if is_users_model_name(f.name)))
 
     def _versions(self, model: ModelName) -> tuple[ModelVersion, ...]:
         self._model(model)

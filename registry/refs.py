@@ -11,6 +11,9 @@ Version = NewType("Version", int)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
+RESERVED = "tiltyard-"
+"""How the names of Tiltyard's own models begin: lanes, which no user meets. None is registered."""
+
 
 def model_name(text: str) -> ModelName:
     """Return `text` as a model name.
@@ -30,9 +33,32 @@ def model_name(text: str) -> ModelName:
     return ModelName(text)
 
 
+def users_model_name(text: str) -> ModelName:
+    """Return `text` as the name of a model that people may register, deploy and declare.
+
+    Raises:
+        InvalidName: `text` is no model name, or one that Tiltyard keeps for itself.
+
+    Examples:
+        >>> users_model_name("digits")
+        'digits'
+    """
+    if text.startswith(RESERVED):
+        raise InvalidName(
+            f"{text!r} is a name that Tiltyard keeps for itself",
+            next_step=f"Use a name that does not begin with {RESERVED!r}.",
+        )
+    return model_name(text)
+
+
 def is_model_name(text: str) -> bool:
     """Say whether `model_name` takes `text`."""
     return _NAME.fullmatch(text) is not None
+
+
+def is_users_model_name(text: str) -> bool:
+    """Say whether `users_model_name` takes `text`."""
+    return is_model_name(text) and not text.startswith(RESERVED)
 
 
 @dataclass(frozen=True, slots=True, order=True)

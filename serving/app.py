@@ -11,6 +11,7 @@ from pathlib import Path
 
 from experiments.errors import LeaseLost, StoreUnavailable
 from experiments.experiment import Experiment
+from experiments.report import measure
 from experiments.store import Fence, Store
 from experiments.store.redis import RedisStore
 from registry import Catalog
@@ -26,11 +27,15 @@ from serving.hosts import HostStatus, statuses
 from serving.hosts.reconciler import Serve, reconcile
 from serving.hosts.serve import HostOptions, ServeClient
 from serving.intake import Intake
+from serving.lane_keeper import LaneKeeper
+from serving.lanes import is_lane
 from serving.metrics import Metrics
+from serving.outlook import outlook
 from serving.records import Records
 from serving.rollback import CutShort, Rollback
 from serving.settings import Settings
 from serving.switch import Switch
+from serving.trails import Trails
 from serving.views import (
     ExperimentView,
     HostView,
@@ -58,6 +63,8 @@ class Control:
     bookkeeping: Bookkeeping
     serve: Serve
     intake: Intake
+    trails: Trails
+    lanes: LaneKeeper
     clock: Clock
     metrics: Metrics = field(default_factory=Metrics)
     troubles: dict[str, str] = field(default_factory=dict)
@@ -77,10 +84,25 @@ class Control:
         self.metrics.rollback_seconds.observe(done.milliseconds / 1000)
         return done
 
-    async def show(self, experiment: Experiment) -> ExperimentView:
-        """Return an experiment with its evidence as it is now."""
-        evidence = await self.controller.evidence(experiment)
-        return view_experiment(experiment, evidence, experiment.ended_at or self.clock())
+    async def show(self, experiment: Experiment, *, brief: bool = False) -> ExperimentView:
+        """Return an experiment with its evidence as it is now.
+
+        Args:
+            brief: Without the report.
+        """
+        now = self.clock()
+        evidence = await self.controller.evidence(experiment, now)
+        # A report takes longer to make than a rollback may have to wait.
+        return await asyncio.to_thread(
+            view_experiment, experiment, evidence, experiment.ended_at or now, brief=brief
+        )
+
+    async def started(self, experiment: Experiment) -> ExperimentView:
+        """Return an experiment that has just begun, with what can be foreseen of it."""
+        view = await self.show(experiment)
+        edges = await self.records.edges()
+        foreseen = await asyncio.to_thread(outlook, experiment.declaration, edges)
+        return replace(view, traffic=foreseen.traffic, warnings=foreseen.warnings)
 
     async def host(self, ref: VersionRef) -> HostView:
         """Return how far a deployed version is.
@@ -95,11 +117,13 @@ class Control:
         return view_host(status, held.value if held else None)
 
     async def overview(self) -> SystemView:
-        """Return every model, edge and trouble."""
-        routes = await self.records.routes()
+        """Return every model, edge and trouble; lanes are nobody's models, and not told of."""
+        known = await self.records.routes()
+        routes = {model: held for model, held in known.items() if not is_lane(model)}
         hosts: dict[ModelName, list[HostStatus]] = {model: [] for model in routes}
         for ref, status in sorted((await statuses(self.store)).items()):
-            hosts.setdefault(ref.model, []).append(status)
+            if not is_lane(ref.model):
+                hosts.setdefault(ref.model, []).append(status)
         models = [
             view_model(model, routes[model].value if model in routes else None, found)
             for model, found in sorted(hosts.items())
@@ -114,6 +138,7 @@ class Control:
             loops.create_task(self._forever("hosts", self._reconcile))
             loops.create_task(self._forever("registry", self._keep_books))
             loops.create_task(self._forever("outcomes", self._drain))
+            loops.create_task(self._forever("trails", self._follow))
 
     async def _decide(self) -> Mapping[str, str]:
         ticked = await self.controller.tick()
@@ -141,6 +166,11 @@ class Control:
     async def _drain(self) -> Mapping[str, str]:
         if drained := await self.intake.drain():
             log.info("%d requests with outcomes were counted that Redis had missed", drained)
+        return {}
+
+    async def _follow(self) -> Mapping[str, str]:
+        if self.fence is not None:
+            await self.trails.tick(self.fence)
         return {}
 
     async def _forever(self, name: str, step: Callable[[], Awaitable[Mapping[str, str]]]) -> None:
@@ -193,6 +223,7 @@ async def open_control(settings: Settings, *, ticking: bool = True) -> AsyncIter
         )
         records = Records(store)
         switch = Switch(store, records)
+        controller = Controller(holder, settings, store, records, switch, clock)
         control = Control(
             settings=settings,
             store=store,
@@ -200,7 +231,7 @@ async def open_control(settings: Settings, *, ticking: bool = True) -> AsyncIter
             catalog=catalog,
             commands=Commands(store, records, catalog, switch, clock),
             rollback=Rollback(store, records, switch, clock),
-            controller=Controller(holder, settings, store, records, switch, clock),
+            controller=controller,
             bookkeeping=Bookkeeping(store, records, catalog, switch, clock),
             serve=serve,
             intake=Intake(
@@ -211,6 +242,8 @@ async def open_control(settings: Settings, *, ticking: bool = True) -> AsyncIter
                 spool=settings.state_dir / f"control-{settings.control_port}" / "outcomes.spool",
                 clock=clock,
             ),
+            trails=Trails(records, controller, measure, clock),
+            lanes=LaneKeeper(store, records, clock),
             clock=clock,
         )
         if not ticking:

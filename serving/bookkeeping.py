@@ -14,11 +14,15 @@ from registry.refs import ModelName, Version
 from serving.clock import Clock
 from serving.hosts import HostState, statuses
 from serving.intent import CONTROLLER
+from serving.lanes import is_lane
 from serving.records import Held, Records
 from serving.routes import Route
 from serving.switch import Switch
 
 FIRST = "The first version deployed."
+
+ADOPT = "adopt"
+"""What a receipt calls the beginning of a model's first route."""
 
 
 class Bookkeeping:
@@ -42,8 +46,9 @@ class Bookkeeping:
             LeaseLost: another process leads now.
         """
         acted = await self._adopt(fence)
-        for held in (await self._records.routes()).values():
-            acted += await self._record(held, fence)
+        for model, held in (await self._records.routes()).items():
+            if not is_lane(model):  # The registry does not know lanes.
+                acted += await self._record(held, fence)
         return acted
 
     async def _adopt(self, fence: Fence) -> list[str]:
@@ -51,7 +56,7 @@ class Bookkeeping:
         routes = await self._records.routes()
         deployed: dict[ModelName, dict[Version, HostState]] = {}
         for ref, status in (await statuses(self._store)).items():
-            if status.wanted and ref.model not in routes:
+            if status.wanted and ref.model not in routes and not is_lane(ref.model):
                 deployed.setdefault(ref.model, {})[ref.version] = status.state
         acted = []
         for model, states in deployed.items():
@@ -72,7 +77,11 @@ class Bookkeeping:
         history = await self._catalog.history(model)
         # Beyond every epoch that the history has: it knows each change by its epoch.
         epoch = 1 + max((change.epoch for change in history), default=0)
-        route = Route(model, epoch, champion, previous, None, CONTROLLER, why, self._clock())
+        now = self._clock()
+        receipt = await self._records.keep_act(
+            ADOPT, (why,), model=model, by=CONTROLLER, at=now, route=None
+        )
+        route = Route(model, epoch, champion, previous, None, CONTROLLER, why, now, receipt)
         if history and history[-1].after == champion:
             await self._records.write_route(route, expected=0, fence=fence)
             return
@@ -90,7 +99,7 @@ class Bookkeeping:
             acted.append(f"{route.model}: history has epoch {change.epoch}")
         wanted = Aliases(
             champion=route.champion,
-            challenger=route.trial.challenger if route.trial else None,
+            challenger=_challenger(route),
             previous=route.previous,
         )
         if await self._catalog.aliases(route.model) != wanted:
@@ -103,3 +112,12 @@ class Bookkeeping:
                     replace(route, unrecorded=()), expected=held.revision, fence=fence
                 )
         return acted
+
+
+def _challenger(route: Route) -> Version | None:
+    """Return the version that the registry calls the challenger: it has one name for all.
+
+    In a holdback there is none: who is watched is the champion.
+    """
+    on_trial = route.trial.active if route.trial else ()
+    return next((version for version in on_trial if version != route.champion), None)

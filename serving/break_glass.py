@@ -3,6 +3,7 @@
 Imports next to nothing, because whoever needs this is in a hurry.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx2
@@ -21,7 +22,8 @@ class Order:
     Args:
         to: The version to go back to; None for what the route says.
         force: Go back even to a version that is not hot.
-        withdrawn: The version to take away; None for what is on trial, or else the champion.
+        withdrawn: Versions that may be taken away, so that being told twice takes away no more;
+            empty for whatever is on trial, or else the champion.
     """
 
     model: ModelName
@@ -29,7 +31,7 @@ class Order:
     why: str
     to: Version | None = None
     force: bool = False
-    withdrawn: Version | None = None
+    withdrawn: tuple[Version, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +39,15 @@ class RolledBack:
     """A rollback that was carried out.
 
     Args:
+        withdrawn: Versions that traffic was taken away from.
         milliseconds: From the command to the last edge's word that no answer of the withdrawn
-            version starts any more.
+            versions starts any more.
         silent: Live edges that have not answered in time.
         break_glass: The edges were told directly, because the store could not be reached.
     """
 
     model: ModelName
-    from_version: Version
+    withdrawn: tuple[Version, ...]
     to_version: Version
     edges: tuple[str, ...]
     silent: tuple[str, ...]
@@ -61,9 +64,9 @@ async def break_glass(socket: str, order: Order) -> RolledBack:
         TiltyardError: what the edge refuses, with the edge's own words.
     """
     transport = httpx2.AsyncHTTPTransport(uds=socket)
-    body: dict[str, str | int] = {"model": order.model, "by": order.by, "why": order.why}
-    if order.withdrawn is not None:
-        body["withdrawn"] = order.withdrawn
+    body: dict[str, str | list[int]] = {"model": order.model, "by": order.by, "why": order.why}
+    if order.withdrawn:
+        body["withdrawn"] = list(order.withdrawn)
     try:
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://edge", timeout=ROLLBACK_SECONDS
@@ -76,7 +79,7 @@ async def break_glass(socket: str, order: Order) -> RolledBack:
     found = answer.json()
     return RolledBack(
         model=order.model,
-        from_version=Version(found["from"]),
+        withdrawn=tuple(Version(each) for each in found["withdrawn"]),
         to_version=Version(found["to"]),
         edges=(found.get("edge", "local"),),
         silent=(),
@@ -84,3 +87,14 @@ async def break_glass(socket: str, order: Order) -> RolledBack:
         receipt=None,
         break_glass=True,
     )
+
+
+def named(versions: Sequence[int]) -> str:
+    """Return versions in words.
+
+    Examples:
+        >>> named([7]), named([7, 8]), named([7, 8, 9])
+        ('version 7', 'versions 7 and 8', 'versions 7, 8 and 9')
+    """
+    *others, last = (str(version) for version in versions)
+    return f"versions {', '.join(others)} and {last}" if others else f"version {last}"

@@ -99,6 +99,10 @@ class ControlClient:
         """Return an experiment, its evidence and what follows from it now."""
         return await self._ask("GET", f"/v1/experiments/{quote(name, safe='')}")
 
+    async def trail(self, name: str) -> Answer:
+        """Return how what an experiment shows has moved over time."""
+        return await self._ask("GET", f"/v1/experiments/{quote(name, safe='')}/trail")
+
     async def pause(self, name: str, *, by: str, why: str = "") -> Answer:
         """Let the ramp rest; harm is still looked for."""
         return await self._tell(name, "pause", by, why)
@@ -131,6 +135,35 @@ class ControlClient:
             headers = {"content-type": "application/json"}
             return await self._ask("POST", "/v1/outcomes", content=body, headers=headers)
         return await self._ask("POST", "/v1/outcomes", json=list(body))
+
+    async def keep_lane(
+        self, model: str, holder: str, *, by: str, faults: Sequence[str]
+    ) -> Answer:
+        """Open the lane on which a model is certified, or keep it for another minute."""
+        body = {"holder": holder, "by": by, "faults": list(faults)}
+        return await self._ask("PUT", _lane(model), json=body)
+
+    async def lane_example(self, model: str, holder: str) -> bytes:
+        """Return a request that the model takes; empty if nothing is known of any."""
+        answer = await self._answer("GET", f"{_lane(model)}/example", params={"holder": holder})
+        return answer.content
+
+    async def lane_trial(
+        self, model: str, holder: str, fault: str, slow_ms: int, deadline_ms: int, *, by: str
+    ) -> Answer:
+        """Begin the experiment in which a planted fault is to be found."""
+        body = {
+            "holder": holder,
+            "by": by,
+            "fault": fault,
+            "slow_ms": slow_ms,
+            "deadline_ms": deadline_ms,
+        }
+        return await self._ask("POST", f"{_lane(model)}/trials", json=body)
+
+    async def end_lane(self, model: str, holder: str) -> Answer:
+        """Give a lane up."""
+        return await self._ask("DELETE", _lane(model), params={"holder": holder})
 
     async def _tell(self, name: str, action: str, by: str, why: str) -> Answer:
         path = f"/v1/experiments/{quote(name, safe='')}/{action}"
@@ -173,6 +206,10 @@ class ControlClient:
 
 def _model(model: str) -> str:
     return f"/v1/models/{quote(model, safe='')}"
+
+
+def _lane(model: str) -> str:
+    return f"/v1/certify/{quote(model, safe='')}"
 
 
 def _host(model: str, version: int) -> str:

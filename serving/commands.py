@@ -4,7 +4,7 @@ Each command checks everything first and then writes; the controller finishes wh
 leaves half done.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.errors import (
     ChallengerIsChampion,
@@ -16,20 +16,23 @@ from experiments.errors import (
 from experiments.experiment import Experiment
 from experiments.lifecycle import Event
 from experiments.model import Declaration, ExperimentName
-from experiments.receipts import ByHand, Receipt
 from experiments.store import Kind, Store
 from registry import Catalog
 from registry.errors import UnknownModel, UnknownVersion
-from registry.refs import ModelName, VersionRef
+from registry.refs import ModelName, VersionRef, users_model_name
 from serving.clock import Clock
 from serving.errors import InUse, SignatureMismatch
 from serving.hosts import HostSpec, HostStatus, declare, statuses
 from serving.hosts import withdraw as withdraw_host
 from serving.intent import is_tried
+from serving.lanes import is_lane
 from serving.records import Held, Records
 from serving.rollback import require_hot
 from serving.routes import Route
 from serving.switch import Switch, Switched
+
+START = "start"
+"""What a receipt calls the beginning of an experiment."""
 
 BY_PERSON = {
     Event.PAUSE: "paused",
@@ -63,10 +66,12 @@ class Commands:
         """Declare that `ref` is to be loaded; the reconciler makes it so.
 
         Raises:
+            InvalidName: the name is kept for Tiltyard's own models.
             UnknownModel, UnknownVersion: the registry does not know it.
             SignatureMismatch: it takes or gives other tensors than the champion.
             AlreadyDeployed: it is deployed just so.
         """
+        users_model_name(ref.model)
         version = await self._catalog.version(ref)
         champion = await self._champion(ref.model)
         if champion is not None and champion != ref:
@@ -108,20 +113,26 @@ class Commands:
             UnknownModel, UnknownVersion: the registry or the route does not know them.
             ExperimentExists: the name is taken, or the model is in an experiment.
             ChallengerIsChampion: there is nothing to compare.
-            TargetNotHot: challenger or champion is not hot.
+            TargetNotHot: a challenger or the champion is not hot.
         """
-        await self._catalog.version(declaration.challenger_ref)
+        for challenger in () if is_lane(declaration.model) else declaration.challenger_refs:
+            await self._catalog.version(challenger)
         route = (await self._records.route(declaration.model)).value
-        if route.champion == declaration.challenger:
+        if route.champion in declaration.challengers:
             raise ChallengerIsChampion(
-                f"Version {declaration.challenger} is the champion of {declaration.model} already."
+                f"Version {route.champion} is the champion of {declaration.model} already."
             )
         await self._require_free(declaration)
-        await require_hot(self._store, declaration.challenger_ref, "an experiment with it")
+        for challenger in declaration.challenger_refs:
+            await require_hot(self._store, challenger, "an experiment with it")
         champion = VersionRef(declaration.model, route.champion)
         await require_hot(self._store, champion, "an experiment against it")
         now = self._clock()
         experiment = Experiment.begin(declaration, route.champion, now)
+        receipt = await self._receipt(
+            declaration.model, START, by, (f"Started by {by}.",), experiment
+        )
+        experiment = replace(experiment, receipt=receipt)
         held = await self._records.write_experiment(experiment, expected=0)
         settled = await self._switch.settle(experiment, by=by, at=now)
         if not is_tried(experiment, settled.after):
@@ -154,7 +165,8 @@ class Commands:
         Raises:
             UnknownModel, UnknownVersion: the registry does not know it.
             TargetNotHot: it is not hot.
-            WrongState: the model is in an experiment with another challenger.
+            WrongState: the model is in an experiment in which `ref` cannot win any more, or never
+                could.
             StaleRevision: an experiment was started at the same time.
         """
         await self._catalog.version(ref)
@@ -183,17 +195,23 @@ class Commands:
     async def _promote_challenger(
         self, running: Held[Experiment], ref: VersionRef, by: str, reasons: tuple[str, ...]
     ) -> Switched:
-        declaration = running.value.declaration
-        if declaration.challenger != ref.version:
+        experiment = running.value
+        name, winner = experiment.declaration.name, experiment.winner
+        eligible = (winner,) if winner is not None else experiment.declaration.challengers
+        if ref.version not in eligible:
             raise WrongState(
-                f"{ref.model} is in the experiment {declaration.name}, whose challenger is "
-                f"{declaration.challenger}, not {ref.version}.",
-                next_step=f"Stop it first: `tiltyard experiment stop {declaration.name}`.",
+                f"{ref.model} is in the experiment {name}, which can only end with "
+                f"{' or '.join(map(str, eligible))} as its champion, not with {ref.version}.",
+                next_step=(
+                    f"Stop it first: `tiltyard experiment stop {name}`."
+                    if winner is None
+                    else f"Go back first: `tiltyard rollback {ref.model}`."
+                ),
             )
         now = self._clock()
-        running.value.after(Event.PROMOTE, now)
-        receipt = await self._receipt(ref.model, Event.PROMOTE, by, reasons, running.value)
-        changed = running.value.after(Event.PROMOTE, now, reasons=reasons, receipt=receipt)
+        experiment.after(Event.PROMOTE, now)  # Refused before anything is written.
+        receipt = await self._receipt(ref.model, Event.PROMOTE, by, reasons, experiment)
+        changed = experiment.promoting(ref.version, now, reasons=reasons, receipt=receipt)
         await self._records.write_experiment(changed, expected=running.revision)
         return await self._switch.settle(changed, by=by, at=now)
 
@@ -225,23 +243,19 @@ class Commands:
     async def _receipt(
         self,
         model: ModelName,
-        event: Event,
+        action: str,
         by: str,
         reasons: tuple[str, ...],
         experiment: Experiment | None,
     ) -> str:
-        route = await self._route(model)
-        latest = experiment.receipt if experiment else None
-        return await self._records.keep_receipt(
-            Receipt(
-                model=model,
-                at=self._clock(),
-                by=by,
-                act=ByHand(event, reasons),
-                plan=experiment.plan if experiment else None,
-                evidence=None,
-                previous=latest or (route.receipt if route else None),
-            )
+        return await self._records.keep_act(
+            action,
+            reasons,
+            model=model,
+            by=by,
+            at=self._clock(),
+            route=await self._route(model),
+            experiment=experiment,
         )
 
 

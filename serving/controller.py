@@ -9,32 +9,30 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import assert_never
 
 from experiments.decision import (
     Continue,
     Decision,
-    Halt,
-    Inconclusive,
-    Promote,
-    RollBack,
     decide,
 )
 from experiments.errors import LeaseLost, StaleRevision, StoreUnavailable
 from experiments.evidence import Evidence, gather
 from experiments.experiment import Experiment
 from experiments.lifecycle import Event, State, is_transitional, serves_challenger
+from experiments.looks import Look
 from experiments.receipts import Receipt
 from experiments.spec import spec_hash
 from experiments.store import Fence, Store
 from registry.errors import TiltyardError
-from registry.refs import VersionRef
+from registry.refs import Version, VersionRef
 from serving.clock import Clock
 from serving.hosts import HostState, statuses
 from serving.hosts import withdraw as withdraw_host
 from serving.intent import CONTROLLER, is_tried
+from serving.lane_keeper import LaneKeeper
 from serving.records import Held, Records
 from serving.recovery import Recovery
+from serving.routes import Route
 from serving.settings import Settings
 from serving.switch import Switch, Switched
 
@@ -75,6 +73,7 @@ class Controller:
         self._switch = switch
         self._clock = clock
         self._recovery = Recovery(records, switch, clock)
+        self._lanes = LaneKeeper(store, records, clock)
 
     async def tick(self) -> Ticked:
         """Look at everything once, and act where something is to be done.
@@ -105,6 +104,7 @@ class Controller:
         try:
             await part("routes", lambda: self._recovery.rebuild_routes(fence))
             await part("overrides", lambda: self._recovery.take_over_overrides(fence))
+            await part("lanes", lambda: self._lanes.sweep(fence))
             await part("trials", lambda: self._recovery.withdraw_unwatched(fence))
             for held in await self._records.experiments():
                 if not held.value.is_final:
@@ -114,14 +114,15 @@ class Controller:
             return Ticked(None, tuple(acted), failed)
         return Ticked(fence, tuple(acted), failed)
 
-    async def evidence(self, experiment: Experiment) -> Evidence:
-        """Return what has been counted for an experiment so far."""
+    async def evidence(self, experiment: Experiment, now: datetime) -> Evidence:
+        """Return what has been counted for an experiment so far, and is old enough by `now`."""
         champion = VersionRef(experiment.declaration.model, experiment.champion)
         status = (await statuses(self._store)).get(champion)
         return gather(
             experiment.declaration,
             experiment.stages,
-            await self._store.counters(experiment.declaration.name),
+            await self._store.readings(experiment.declaration.name),
+            now,
             rollback_target_hot=status is not None and status.state is HostState.HOT,
         )
 
@@ -131,24 +132,32 @@ class Controller:
             return await self._finish(held, fence)
         settled = await self._settle(experiment, fence)
         if serves_challenger(experiment.state) and not is_tried(experiment, settled.after):
-            return await self._displace(held, fence)
+            return await self._displace(held, settled.after, fence)
         acted = [f"{experiment.declaration.name}: route repaired"] if settled.changed else []
         if experiment.state is State.HALTED:
             return acted
         now = self._clock()
-        evidence = await self.evidence(experiment)
+        evidence = await self.evidence(experiment, now)
         decision = decide(experiment.plan, evidence, now)
+        if isinstance(decision, Continue) and decision.looks:
+            held = await self._note_looks(held, decision.looks, fence)
+            decision = decide(held.value.plan, evidence, now)
         return acted + await self._act(held, decision, evidence, now, fence)
 
-    async def _displace(self, held: Held[Experiment], fence: Fence) -> list[str]:
+    async def _note_looks(
+        self, held: Held[Experiment], looks: tuple[Look, ...], fence: Fence
+    ) -> Held[Experiment]:
+        """Write looks down before anything follows from them: what they have spent is spent."""
+        looked = held.value.having_looked(looks)
+        return await self._records.write_experiment(looked, expected=held.revision, fence=fence)
+
+    async def _displace(self, held: Held[Experiment], route: Route, fence: Fence) -> list[str]:
         """End an experiment for which the route has no room: another trial or champion is there.
 
         Two commands crossed, and the one that was to take itself back has died.
         """
-        reasons = ("Another experiment or promotion of the model was quicker.",)
-        stopped = held.value.after(Event.STOP, self._clock(), reasons=reasons)
-        written = await self._records.write_experiment(stopped, expected=held.revision, fence=fence)
-        return await self._finish(written, fence)
+        why = "Another experiment or promotion of the model was quicker."
+        return await self._finish(await self._recovery.give_way(held, route, why, fence), fence)
 
     async def _act(
         self,
@@ -160,15 +169,10 @@ class Controller:
     ) -> list[str]:
         """Carry out a decision: receipt, lifecycle, route; the next tick repairs any crash."""
         experiment = held.value
-        rung = decision.to_rung if isinstance(decision, Continue) else None
-        if isinstance(decision, Continue) and rung is None:
+        if isinstance(decision, Continue) and (decision.to_rung is None or decision.looks):
             return []
         receipt = await self._receipt(experiment, decision, evidence, now)
-        if rung is not None:
-            changed = experiment.at_rung(rung, now, reasons=decision.reasons, receipt=receipt)
-        else:
-            event = _event(decision)
-            changed = experiment.after(event, now, reasons=decision.reasons, receipt=receipt)
+        changed = experiment.following(decision, now, receipt=receipt)
         written = await self._records.write_experiment(changed, expected=held.revision, fence=fence)
         acted = [f"{experiment.declaration.name}: {decision.kind}: {' '.join(decision.reasons)}"]
         if is_transitional(changed.state):
@@ -183,10 +187,10 @@ class Controller:
         if switched.silent:
             log.warning("%s: no word from %s yet", experiment.declaration.name, switched.silent)
             return []
-        if experiment.state is State.ROLLING_BACK:
-            challenger = experiment.declaration.challenger_ref
-            if challenger not in switched.after.versions:
-                await withdraw_host(self._store, challenger, now=self._clock(), fence=fence)
+        for version in _discarded(experiment):
+            ref = VersionRef(experiment.declaration.model, version)
+            if ref not in switched.after.versions:
+                await withdraw_host(self._store, ref, now=self._clock(), fence=fence)
         over = experiment.after(Event.DONE, self._clock())
         await self._records.write_experiment(over, expected=held.revision, fence=fence)
         return [
@@ -215,16 +219,12 @@ class Controller:
         )
 
 
-def _event(decision: Decision) -> Event:
-    match decision:
-        case Continue():
-            return Event.ADVANCE
-        case Promote():
-            return Event.PROMOTE
-        case RollBack():
-            return Event.ROLL_BACK
-        case Halt():
-            return Event.HALT
-        case Inconclusive():
-            return Event.GIVE_UP
-    assert_never(decision)
+def _discarded(experiment: Experiment) -> tuple[Version, ...]:
+    """Return the versions that are of no use any more when a transition is over."""
+    challengers = experiment.declaration.challengers
+    match experiment.state:
+        case State.ROLLING_BACK:
+            return challengers
+        case State.PROMOTING:
+            return tuple(each for each in challengers if each != experiment.winner)
+    return experiment.dropped

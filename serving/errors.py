@@ -15,8 +15,12 @@ TiltyardError
 ├── JustRolledBack           the model was rolled back moments ago
 ├── TargetNotHot             the version would not answer at once
 ├── SignatureMismatch        the version takes or gives other tensors than the champion
+├── LaneTaken                somebody else uses the lane
+├── UnknownLane              nobody holds such a lane, or not any more
+├── Uncertifiable            a model that cannot be tried, because nothing is known to ask it
 ├── InUse                    the version serves traffic or is pinned to roll back to
 ├── BodyTooLarge             more bytes than any command needs
+├── NothingToDraw            a picture was wanted of what has not been followed yet
 ├── SpoolFull                outcomes wait for the store, and no more can be kept
 ├── SystemDidNotStart        a part of a local system did not become ready
 ├── ControlUnavailable       the control API does not answer
@@ -100,6 +104,21 @@ class SignatureMismatch(TiltyardError):
     next_step = "Log the model with the champion's signature, or register it under a new name."
 
 
+class LaneTaken(TiltyardError):
+    code = "lane_taken"
+    next_step = "Wait until they are done; a lane that nobody renews is free after a minute."
+
+
+class UnknownLane(TiltyardError):
+    code = "unknown_lane"
+    next_step = "Begin again: what nobody renews for a minute is removed."
+
+
+class Uncertifiable(TiltyardError):
+    code = "uncertifiable"
+    next_step = "Register the model with an input example that it answers."
+
+
 class InUse(TiltyardError):
     code = "version_in_use"
     next_step = "Promote another version, or stop the experiment, first."
@@ -108,6 +127,11 @@ class InUse(TiltyardError):
 class BodyTooLarge(TiltyardError):
     code = "body_too_large"
     next_step = "Send less at once."
+
+
+class NothingToDraw(TiltyardError):
+    code = "nothing_to_draw"
+    next_step = "Wait some seconds: control adds to the trail while the experiment runs."
 
 
 class SpoolFull(TiltyardError):

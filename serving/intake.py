@@ -139,28 +139,30 @@ class Intake:
         judged: list[Prediction | InvalidPrediction],
         now: datetime,
     ) -> list[Result]:
-        results: list[Result | None] = []
-        records: list[OutcomeRecord] = []
+        judgements: list[Result | tuple[OutcomeRecord, ...]] = []
         for outcome, found in zip(outcomes, judged, strict=True):
             if isinstance(found, InvalidPrediction):
-                results.append(Result("refused", found))
+                judgements.append(Result("refused", found))
                 continue
             try:
-                records.append(await self._record(outcome, found, now))
-                results.append(None)
+                judgements.append(await self._records_of(outcome, found, now))
             except LateOutcome as error:
                 await self._store.observe([_late(found, now + self._window)])
-                results.append(Result("refused", error))
+                judgements.append(Result("refused", error))
             except StoreUnavailable:
                 raise
             except TiltyardError as error:
-                results.append(Result("refused", error))
+                judgements.append(Result("refused", error))
+        records = [each for found in judgements if isinstance(found, tuple) for each in found]
         applied = iter(await self._store.observe(records) if records else ())
-        return [result or _result(next(applied)) for result in results]
+        return [
+            found if isinstance(found, Result) else _result([next(applied) for _ in found])
+            for found in judgements
+        ]
 
-    async def _record(
+    async def _records_of(
         self, outcome: Outcome, prediction: Prediction, now: datetime
-    ) -> OutcomeRecord:
+    ) -> tuple[OutcomeRecord, ...]:
         if prediction.experiment is None:
             raise InvalidPrediction(
                 "The prediction was made outside of any experiment, so there is nothing to count.",
@@ -198,13 +200,18 @@ def _late(prediction: Prediction, expires_at: datetime) -> OutcomeRecord:
     assert prediction.experiment is not None
     assert prediction.stage is not None
     assert prediction.variant is not None
-    cell = Cell(prediction.experiment, prediction.stage, prediction.variant, LATE)
-    return OutcomeRecord(cell, f"{prediction.nonce}.{LATE}", None, LATE, expires_at)
+    cell = Cell(
+        prediction.experiment, prediction.stage, prediction.variant, prediction.version, LATE
+    )
+    return OutcomeRecord(cell, f"{prediction.nonce}.{LATE}", None, expires_at)
 
 
-def _result(applied: Applied) -> Result:
-    if applied is Applied.DUPLICATE:
+def _result(applied: list[Applied]) -> Result:
+    """Return what to say of an outcome by its first record: the others follow from the same."""
+    if not applied:
+        return Result(Applied.COUNTED.value)
+    if applied[0] is Applied.DUPLICATE:
         return Result(
             "refused", DuplicateOutcome("This prediction already has an outcome for the metric.")
         )
-    return Result(applied.value)
+    return Result(applied[0].value)

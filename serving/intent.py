@@ -9,8 +9,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from experiments.experiment import Experiment
-from experiments.lifecycle import State, serves_challenger
-from serving.routes import Route, SlowMark, Trial
+from experiments.lifecycle import Event, State, serves_challenger
+from experiments.metric import Quantile, Slow
+from experiments.model import Declaration
+from serving.routes import Route, SlowMark, Trial, Watch
 
 CONTROLLER = "controller"
 
@@ -25,31 +27,54 @@ def wanted_route(route: Route, experiment: Experiment, *, by: str, at: datetime)
     name = experiment.declaration.name
     if route.trial is not None and route.trial.experiment != name:
         return route
-    if experiment.state is State.PROMOTING:
-        wanted = _promoted(route, experiment)
-    elif experiment.state is State.ROLLING_BACK:
-        wanted = restored(route, experiment)
-    else:
-        # Against any other champion it would not be the comparison that was declared.
-        fits = route.champion == experiment.champion
-        wanted = replace(route, trial=trial_of(experiment) if fits else None)
-    wanted = replace(wanted, receipt=experiment.receipt or route.receipt)
+    wanted = _wanted(route, experiment)
+    if is_tried(experiment, wanted) or not serves_challenger(experiment.state):
+        # Otherwise it has no part in this route, and its receipts do not explain it.
+        wanted = replace(wanted, receipt=experiment.receipt or route.receipt)
     if wanted == route:
         return route
     why = f"{name}: {' '.join(experiment.reasons) or experiment.state}"
     return replace(wanted, epoch=route.epoch + 1, by=by, why=why, at=at)
 
 
+def _wanted(route: Route, experiment: Experiment) -> Route:
+    match experiment.state:
+        case State.PROMOTING:
+            return _promoted(route, experiment)
+        case State.HOLDING_BACK:
+            return _holding_back(route, experiment)
+        case State.ROLLING_BACK:
+            return restored(route, experiment)
+    if experiment.winner is not None:
+        # Halted, or stopped after that, from the holdback.
+        return restored(route, experiment)
+    # Against any other champion it would not be the comparison that was declared.
+    fits = route.champion == experiment.champion
+    return replace(route, trial=trial_of(experiment) if fits else None)
+
+
 def _promoted(route: Route, experiment: Experiment) -> Route:
-    challenger = experiment.declaration.challenger
-    if route.champion == challenger:
+    assert experiment.winner is not None
+    if route.champion == experiment.winner:
         return replace(route, trial=None)
-    return replace(route, champion=challenger, previous=route.champion, trial=None)
+    return replace(route, champion=experiment.winner, previous=route.champion, trial=None)
+
+
+def _holding_back(route: Route, experiment: Experiment) -> Route:
+    assert experiment.winner is not None
+    if route.champion not in (experiment.champion, experiment.winner):
+        return replace(route, trial=None)
+    return replace(
+        route,
+        champion=experiment.winner,
+        previous=experiment.champion,
+        trial=trial_of(experiment),
+    )
 
 
 def restored(route: Route, experiment: Experiment) -> Route:
-    """Return the route without the challenger, even if it had been promoted already."""
-    if route.champion != experiment.declaration.challenger:
+    """Return the route without the challengers, even if one had been promoted already."""
+    if route.champion not in experiment.declaration.challengers:
         return replace(route, trial=None)
     champion = experiment.champion
     previous = None if route.previous == champion else route.previous
@@ -61,23 +86,47 @@ def is_tried(experiment: Experiment, route: Route) -> bool:
     return route.trial is not None and route.trial.experiment == experiment.declaration.name
 
 
+def giving_way(experiment: Experiment, route: Route) -> Event:
+    """Return what ends an experiment whose trial is no longer in the route, and cannot be again.
+
+    A holdback ends as the route has it: with the new champion, or without.
+    """
+    if experiment.state is not State.HOLDING_BACK:
+        return Event.STOP
+    return Event.PROMOTE if route.champion == experiment.winner else Event.ROLL_BACK
+
+
 def trial_of(experiment: Experiment) -> Trial | None:
     """Return the trial that the experiment's present stage puts into the route, if any."""
     if not serves_challenger(experiment.state):
         return None
-    declaration = experiment.declaration
+    declaration, stage = experiment.declaration, experiment.stage
     return Trial(
         experiment=declaration.name,
-        stage=experiment.stage.number,
-        challenger=declaration.challenger,
-        cut=experiment.stage.share,
-        floor=experiment.stage.floor,
+        stage=stage.number,
+        challengers=stage.challengers,
+        dropped=tuple(each for each in stage.challengers if each in experiment.dropped),
+        cut=stage.share,
+        floor=stage.floor,
         unit=declaration.unit,
         salt=declaration.salt,
         deadline=declaration.deadline,
-        slow=tuple(
-            SlowMark(guardrail.key, guardrail.above_ms)
-            for guardrail in declaration.guardrails
-            if guardrail.above_ms is not None
-        ),
+        segments=declaration.segments,
+        watch=watch_of(declaration),
+    )
+
+
+def watch_of(declaration: Declaration) -> Watch:
+    """Return what edges have to count for the metrics that only they can measure."""
+    measured = [metric for metric in declaration.metrics if metric.at_edge]
+    slow = {
+        metric.counter: SlowMark(metric.counter, metric.kind.above_ms)
+        for metric in measured
+        if isinstance(metric.kind, Slow)
+    }
+    cohort = declaration.cohort
+    return Watch(
+        slow=tuple(slow.values()),
+        histogram=any(isinstance(metric.kind, Quantile) for metric in measured),
+        cohort_seconds=round(cohort.total_seconds()) if cohort is not None else None,
     )

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from experiments.codec import decode, encode
 from experiments.errors import UnknownExperiment, UnknownReceipt
 from experiments.experiment import Experiment, read_all
 from experiments.model import ExperimentName
-from experiments.receipts import Receipt, content_of, receipt_id
+from experiments.receipts import ByHand, Receipt, content_of, receipt_id
+from experiments.spec import spec_hash
 from experiments.store import ANY, Fence, Kind, Store
+from experiments.trail import Trail
 from registry.errors import UnknownModel
 from registry.refs import ModelName
 from serving.edge.report import EdgeReport
@@ -112,6 +115,37 @@ class Records:
         await self._store.write(Kind.RECEIPT, name, content, expected=ANY)
         return name
 
+    async def keep_act(
+        self,
+        action: str,
+        reasons: tuple[str, ...],
+        *,
+        model: ModelName,
+        by: str,
+        at: datetime,
+        route: Route | None,
+        experiment: Experiment | None = None,
+    ) -> str:
+        """Keep a receipt of something that no decision led to, and return its id.
+
+        Args:
+            route: The model's, until then.
+            experiment: That the act is about.
+        """
+        latest = experiment.receipt if experiment else None
+        return await self.keep_receipt(
+            Receipt(
+                model=model,
+                at=at,
+                by=by,
+                act=ByHand(action, reasons),
+                plan=experiment.plan if experiment else None,
+                evidence=None,
+                previous=latest or (route.receipt if route else None),
+                spec_hash=spec_hash(experiment.declaration) if experiment else None,
+            )
+        )
+
     async def receipt(self, prefix: str) -> tuple[str, bytes]:
         """Return a receipt's full id and content; `prefix` is its id or a unique beginning of it.
 
@@ -140,6 +174,19 @@ class Records:
             chain.append((name, receipt))
             name = receipt.previous
         return chain
+
+    async def trail(self, name: ExperimentName) -> Trail:
+        """Return how what an experiment shows has moved; empty if that was lost, or never kept."""
+        stored = await self._store.read(Kind.TRAIL, name)
+        return decode(Trail, stored.body) if stored else Trail()
+
+    async def write_trail(self, name: ExperimentName, trail: Trail, *, fence: Fence) -> None:
+        """Keep a trail.
+
+        Raises:
+            LeaseLost: `fence` is no longer the leader's.
+        """
+        await self._store.write(Kind.TRAIL, name, encode(Trail, trail), expected=ANY, fence=fence)
 
     async def edges(self) -> list[EdgeReport]:
         """Return the latest report of every edge that is alive."""

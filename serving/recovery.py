@@ -6,15 +6,20 @@ nothing here sends users to a version that no edge sends them to already.
 
 from dataclasses import replace
 
+from experiments.experiment import Experiment
 from experiments.lifecycle import Event, serves_challenger
-from experiments.receipts import ByHand, Receipt
 from experiments.store import Fence
 from registry.refs import ModelName
 from serving.clock import Clock
-from serving.intent import CONTROLLER, is_tried
+from serving.intent import CONTROLLER, giving_way, is_tried
+from serving.lanes import is_lane
 from serving.records import Held, Records
+from serving.rollback import ROLLBACK
 from serving.routes import Route
 from serving.switch import Switch
+
+REPAIR = "repair"
+"""What a receipt calls a trial that was taken out of a route because nothing is known of it."""
 
 
 class Recovery:
@@ -32,6 +37,8 @@ class Recovery:
         known = await self._records.routes()
         acted = []
         for model, route in obeyed.items():
+            if is_lane(model) and model not in known:
+                continue  # It is over, and the edge is about to forget it.
             if model not in known:
                 await self._records.write_route(route, expected=0, fence=fence)
                 acted.append(f"{model}: route rebuilt from the edges at epoch {route.epoch}")
@@ -66,17 +73,42 @@ class Recovery:
             if trial is None or trial.experiment in watched:
                 continue
             why = f"Nobody watches {trial.experiment} any more."
+            now = self._clock()
+            receipt = await self._records.keep_act(
+                REPAIR, (why,), model=model, by=CONTROLLER, at=now, route=held.value
+            )
             alone = replace(
                 held.value,
                 epoch=held.value.epoch + 1,
                 trial=None,
                 by=CONTROLLER,
                 why=why,
-                at=self._clock(),
+                at=now,
+                receipt=receipt,
             )
             await self._records.write_route(alone, expected=held.revision, fence=fence)
             acted.append(f"{model}: trial withdrawn. {why}")
         return acted
+
+    async def give_way(
+        self, held: Held[Experiment], route: Route, why: str, fence: Fence
+    ) -> Held[Experiment]:
+        """Begin to end an experiment that has no part in the model's route any more.
+
+        What the route says stands, and so does the chain of receipts that led to it.
+        """
+        now, event = self._clock(), giving_way(held.value, route)
+        receipt = await self._records.keep_act(
+            event,
+            (why,),
+            model=route.model,
+            by=CONTROLLER,
+            at=now,
+            route=route,
+            experiment=replace(held.value, receipt=None),
+        )
+        ended = held.value.after(event, now, reasons=(why,), receipt=receipt)
+        return await self._records.write_experiment(ended, expected=held.revision, fence=fence)
 
     async def _obeyed(self) -> dict[ModelName, Route]:
         """Return the latest route of each model that an edge obeys and was not told by hand."""
@@ -99,32 +131,31 @@ class Recovery:
             and serves_challenger(running.value.state)
             and not is_tried(running.value, route)
         ):
-            reasons = ("The store has lost how it ended; the edges have withdrawn it.",)
-            stopped = running.value.after(Event.STOP, self._clock(), reasons=reasons)
-            await self._records.write_experiment(stopped, expected=running.revision, fence=fence)
+            why = "The store has lost how it ended; the edges have withdrawn it."
+            await self.give_way(running, route, why, fence)
         raised = replace(route, epoch=route.epoch + 1)
         await self._records.write_route(raised, expected=known.revision, fence=fence)
 
     async def _take_over(self, override: Route, route: Route | None, fence: Fence) -> None:
         running = await self._records.running(override.model)
-        latest = running.value.receipt if running else None
-        reasons = (f"Rolled back at an edge by {override.by}: {override.why}",)
-        receipt = await self._records.keep_receipt(
-            Receipt(
-                model=override.model,
-                at=override.at,
-                by=override.by,
-                act=ByHand("rollback", reasons),
-                plan=running.value.plan if running else None,
-                evidence=None,
-                previous=latest or (route.receipt if route else None),
-            )
+        experiment = running.value if running else None
+        why = f"At an edge: {override.why}"
+        receipt = await self._records.keep_act(
+            ROLLBACK,
+            (why,),
+            model=override.model,
+            by=override.by,
+            at=override.at,
+            route=route,
+            experiment=experiment,
         )
         if running is not None:
             stopped = running.value.after(
-                Event.ROLL_BACK, self._clock(), reasons=reasons, receipt=receipt
+                Event.ROLL_BACK, self._clock(), reasons=(why,), receipt=receipt
             )
-            await self._records.write_experiment(stopped, expected=running.revision, fence=fence)
+            # Over since the edge was told, however long it took to get about.
+            over = replace(stopped, ended_at=override.at)
+            await self._records.write_experiment(over, expected=running.revision, fence=fence)
 
         async def change(found: Route | None) -> Route:
             epoch = max(override.epoch, found.epoch if found else 0) + 1

@@ -15,7 +15,7 @@ from experiments.lifecycle import Event
 from experiments.receipts import ByHand, Receipt
 from experiments.store import Store
 from registry.refs import Version, VersionRef
-from serving.break_glass import Order, RolledBack
+from serving.break_glass import Order, RolledBack, named
 from serving.clock import Clock
 from serving.errors import JustRolledBack, NothingToRollBack, TargetNotHot
 from serving.hosts import HostState, statuses
@@ -29,10 +29,10 @@ class CutShort(StoreUnavailable):
     """The store went away while a rollback was carried out: it may be in force, or not.
 
     Args:
-        withdrawn: The version that it takes away, so that finishing it takes away no other.
+        withdrawn: The versions that it takes away, so that finishing it takes away no other.
     """
 
-    def __init__(self, message: str, *, withdrawn: Version) -> None:
+    def __init__(self, message: str, *, withdrawn: tuple[Version, ...]) -> None:
         super().__init__(message)
         self.withdrawn = withdrawn
 
@@ -72,10 +72,9 @@ class Rollback:
             held = await self._records.route(order.model)
             running = await self._records.running(order.model)
             planned = _withdrawn(held.value, running, order, self._clock())
-            if order.withdrawn not in (None, planned.from_version):
-                raise NothingToRollBack(
-                    f"Version {order.withdrawn} of {order.model} is withdrawn already."
-                )
+            if order.withdrawn and not set(planned.withdrawn) <= set(order.withdrawn):
+                gone = named(order.withdrawn)
+                raise NothingToRollBack(f"Of {order.model}, {gone} had been withdrawn already.")
             if running is None and order.to is None and not order.force:
                 await self._require_calm(held.value)
             await require_hot(self._store, planned.target, "a rollback to it", force=order.force)
@@ -84,9 +83,9 @@ class Rollback:
                 return replace(done, milliseconds=(monotonic() - began) * 1000)
             except StaleRevision:
                 # Somebody was quicker: look again, but withdraw nothing else than was meant.
-                order = replace(order, withdrawn=planned.from_version)
+                order = replace(order, withdrawn=planned.withdrawn)
             except StoreUnavailable as error:
-                raise CutShort(error.message, withdrawn=planned.from_version) from error
+                raise CutShort(error.message, withdrawn=planned.withdrawn) from error
         raise StaleRevision(f"{order.model} kept changing while it was to be rolled back.")
 
     async def _carry_out(
@@ -94,16 +93,14 @@ class Rollback:
     ) -> RolledBack:
         now = self._clock()
         reasons = (order.why,)
-        receipt = await self._records.keep_receipt(
-            Receipt(
-                model=order.model,
-                at=now,
-                by=order.by,
-                act=ByHand(ROLLBACK, reasons),
-                plan=running.value.plan if running else None,
-                evidence=None,
-                previous=(running and running.value.receipt) or found.receipt,
-            )
+        receipt = await self._records.keep_act(
+            ROLLBACK,
+            reasons,
+            model=order.model,
+            by=order.by,
+            at=now,
+            route=found,
+            experiment=running.value if running else None,
         )
         if running is not None:
             # First, so that the controller does not put the trial back in between.
@@ -114,14 +111,14 @@ class Rollback:
             if route is None:
                 raise StaleRevision(f"{order.model} has lost its route meanwhile.")
             again = _withdrawn(route, running, order, now)
-            if again.from_version != planned.from_version:
+            if again.withdrawn != planned.withdrawn:
                 raise StaleRevision(f"The champion of {order.model} has changed meanwhile.")
             return replace(again.route, receipt=receipt)
 
         switched = await self._switch.change(order.model, change)
         return RolledBack(
             model=order.model,
-            from_version=planned.from_version,
+            withdrawn=planned.withdrawn,
             to_version=planned.target.version,
             edges=switched.obeyed,
             silent=switched.silent,
@@ -172,43 +169,31 @@ async def require_hot(store: Store, ref: VersionRef, purpose: str, *, force: boo
 @dataclass(frozen=True, slots=True)
 class _Planned:
     route: Route
-    from_version: Version
+    withdrawn: tuple[Version, ...]
     target: VersionRef
 
 
 def _withdrawn(
     route: Route, running: Held[Experiment] | None, order: Order, now: datetime
 ) -> _Planned:
+    next_epoch = replace(route, epoch=route.epoch + 1, by=order.by, why=order.why, at=now)
     if running is not None:
         experiment = running.value
-        challenger = experiment.declaration.challenger
-        if order.to == challenger:
+        if order.to in experiment.declaration.challengers:
             raise NothingToRollBack(
-                f"Version {challenger} of {order.model} is on trial: it is nothing to go back to.",
+                f"Version {order.to} of {order.model} is on trial: it is nothing to go back to.",
                 next_step="`tiltyard promote MODEL VERSION` makes it the champion.",
             )
-        changed = restored(route, experiment)
+        changed = restored(next_epoch, experiment)
         if order.to in (None, changed.champion):
-            return _Planned(
-                replace(changed, epoch=route.epoch + 1, by=order.by, why=order.why, at=now),
-                challenger,
-                VersionRef(order.model, changed.champion),
-            )
+            target = VersionRef(order.model, changed.champion)
+            return _Planned(changed, experiment.remaining, target)
     if order.to is None:
         planned = withdraw(route, by=order.by, why=order.why, at=now)
-        return _Planned(
-            planned.route, planned.from_version, VersionRef(order.model, planned.to_version)
-        )
+        target = VersionRef(order.model, planned.to_version)
+        return _Planned(planned.route, planned.withdrawn, target)
     if order.to == route.champion and route.trial is None:
         raise NothingToRollBack(f"{order.model} already stands for version {order.to}.")
-    changed = replace(
-        route,
-        epoch=route.epoch + 1,
-        champion=order.to,
-        previous=None,
-        trial=None,
-        by=order.by,
-        why=order.why,
-        at=now,
-    )
-    return _Planned(changed, route.champion, VersionRef(order.model, order.to))
+    changed = replace(next_epoch, champion=order.to, previous=None, trial=None)
+    withdrawn = tuple(sorted(route.served - {order.to}))
+    return _Planned(changed, withdrawn, VersionRef(order.model, order.to))

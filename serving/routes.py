@@ -7,6 +7,7 @@ from experiments.model import (
     NOTHING,
     BasisPoints,
     ExperimentName,
+    Segments,
     Unit,
     experiment_name,
     parse_unit,
@@ -27,24 +28,50 @@ class SlowMark:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """What the collector counts of an experiment, beside requests, failures and units.
+
+    Args:
+        histogram: Whether the time of each unit's first request in a stage goes into a histogram.
+        cohort_seconds: How finely units are told apart by when they were first met; None if nobody
+            asks.
+    """
+
+    slow: tuple[SlowMark, ...] = ()
+    histogram: bool = False
+    cohort_seconds: int | None = None
+
+
+NOTHING_MORE = Watch()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """The part of a route that an experiment puts there.
 
     Args:
-        cut: Buckets [0, cut) of 0..9999 meet the challenger.
+        challengers: One for each lane.
+        dropped: Those whose lanes went back to the control.
+        cut: Buckets [0, cut) of 0..9999 meet their lane's challenger.
         floor: Buckets [0, floor) have met it before: veterans.
-        slow: What the collector needs to know to count slow units.
     """
 
     experiment: ExperimentName
     stage: int
-    challenger: Version
+    challengers: tuple[Version, ...]
+    dropped: tuple[Version, ...] = ()
     cut: BasisPoints
+    floor: BasisPoints = NOTHING
     unit: Unit
     salt: str
     deadline: timedelta
-    slow: tuple[SlowMark, ...] = ()
-    floor: BasisPoints = NOTHING
+    segments: Segments | None = None
+    watch: Watch = NOTHING_MORE
+
+    @property
+    def active(self) -> tuple[Version, ...]:
+        """The challengers that still meet units."""
+        return tuple(version for version in self.challengers if version not in self.dropped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +99,30 @@ class Route:
     unrecorded: tuple[ChampionChange, ...] = ()
 
     @property
+    def control(self) -> Version:
+        """The version that takes what challengers do not.
+
+        It is the champion, except in a holdback: there the new champion is on trial, as it was
+        before it was promoted, and the old one is what it is compared with.
+        """
+        promoted = self.trial is not None and self.champion in self.trial.challengers
+        return self.previous if promoted and self.previous is not None else self.champion
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether the champion is watched against the one before."""
+        return self.control != self.champion
+
+    @property
     def versions(self) -> frozenset[VersionRef]:
         """Every version that must stay loaded while the route stands."""
-        named = {self.champion, self.previous, self.trial and self.trial.challenger}
+        named = {self.champion, self.previous, *(self.trial.active if self.trial else ())}
         return frozenset(VersionRef(self.model, version) for version in named if version)
 
     @property
     def served(self) -> frozenset[Version]:
-        """Versions that requests are sent to; `previous` is not, unless the champion fails."""
-        trial = {self.trial.challenger} if self.trial else set()
-        return frozenset({self.champion, *trial})
+        """Versions that requests are sent to, as long as none of them fails."""
+        return frozenset({self.control, *(self.trial.active if self.trial else ())})
 
 
 def host_path(ref: VersionRef) -> str:
@@ -90,60 +131,76 @@ def host_path(ref: VersionRef) -> str:
 
 
 def map_value(route: Route) -> str:
-    """Return the value of the route in the edge's map: eleven fields between `|`.
+    """Return the value of the route in the edge's map: thirteen fields between `|`.
 
-    epoch, champion, previous, experiment, stage, challenger, floor, cut, deadline in ms, unit and
-    salt; a field that does not apply is `-`.
+    epoch, champion, previous, experiment, stage, control, challengers, floor, cut, deadline in ms,
+    unit, segments and salt; a field that does not apply is `-`. Challengers are written `7,-8`
+    where 8 has been dropped, segments `header:value,value`.
     """
     trial = route.trial
-    tail: tuple[object, ...] = (NONE,) * 8
+    tail: tuple[object, ...] = (NONE,) * 10
     if trial is not None:
         tail = (
             trial.experiment,
             trial.stage,
-            trial.challenger,
+            route.control,
+            ",".join(str(-v if v in trial.dropped else v) for v in trial.challengers),
             trial.floor,
             trial.cut,
             round(trial.deadline.total_seconds() * 1000),
             trial.unit,
+            _segments(trial.segments),
             trial.salt,
         )
     return "|".join(str(f) for f in (route.epoch, route.champion, route.previous or NONE, *tail))
 
 
+def _segments(segments: Segments | None) -> str:
+    return NONE if segments is None else f"{segments.header}:{','.join(segments.values)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A rollback as decided: the route to obey, and what it takes away from whom."""
+    """A rollback as decided: the route to obey, and what it takes away from whom.
+
+    Args:
+        withdrawn: Every version that traffic is taken away from.
+    """
 
     route: Route
-    from_version: Version
+    withdrawn: tuple[Version, ...]
     to_version: Version
 
 
 def withdraw(route: Route, *, by: str, why: str, at: datetime) -> Withdrawal:
     """Return the route that takes traffic back, one epoch on.
 
-    A version on trial is withdrawn in favour of the champion. Without a trial the champion is
-    withdrawn in favour of `previous`, and then there is nothing left to go back to.
+    Versions on trial are withdrawn in favour of the control: in a holdback that is the champion
+    before, which becomes the champion again. Without a trial the champion is withdrawn in favour
+    of `previous`. After both of these there is nothing left to go back to.
 
     Raises:
         NothingToRollBack: there is neither a trial nor a previous version.
     """
     changed = replace(route, epoch=route.epoch + 1, by=by, why=why, at=at)
     if route.trial is not None:
-        without_trial = replace(changed, trial=None)
-        return Withdrawal(without_trial, route.trial.challenger, route.champion)
+        previous = None if route.holds_back else route.previous
+        restored = replace(changed, champion=route.control, previous=previous, trial=None)
+        withdrawn = route.trial.active or route.trial.challengers
+        return Withdrawal(restored, withdrawn, route.control)
     if route.previous is not None:
         restored = replace(changed, champion=route.previous, previous=None)
-        return Withdrawal(restored, route.champion, route.previous)
+        return Withdrawal(restored, (route.champion,), route.previous)
     raise NothingToRollBack(f"{route.model} has no trial, and no previous version to go back to")
 
 
 __all__ = [
     "NONE",
+    "NOTHING_MORE",
     "Route",
     "SlowMark",
     "Trial",
+    "Watch",
     "Withdrawal",
     "experiment_name",
     "host_path",

@@ -4,18 +4,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from experiments.assessment import Assessment, assess
-from experiments.decision import Decision, conclude
+from experiments.assessment import assess
+from experiments.decision import Decision, Plan, assess_plan, conclude
 from experiments.evidence import Evidence
 from experiments.experiment import Experiment
-from experiments.lifecycle import State
-from experiments.model import ExperimentName
+from experiments.headline import by_importance
+from experiments.lifecycle import State, serves_challenger
+from experiments.model import ExperimentName, Stage
 from experiments.receipts import Receipt
+from experiments.report import report
+from experiments.reported import Report
 from experiments.spec import as_dict
 from registry.refs import ModelName, Version
 from serving.edge.report import EdgeReport
-from serving.effects import Effect, view_effects
 from serving.hosts import HostState, HostStatus
+from serving.lanes import is_lane
 from serving.routes import Route
 
 
@@ -70,46 +73,47 @@ class SystemView:
 
 
 @dataclass(frozen=True, slots=True)
-class TestView:
-    """A test of an experiment: always-valid p-value, e-value in words, and whether it spoke."""
-
-    question: str
-    metric: str
-    log_e: float
-    needed: float
-    e: str
-    p_value: float
-    reached: bool
-
-
-@dataclass(frozen=True, slots=True)
 class ExperimentView:
     """An experiment: what was agreed, what was seen, and what follows from it right now.
 
     Args:
         stage: Number of the present stage; `rung` is its place in the ramp. Both from 0.
-        share: The challenger's, from 0 to 1.
+        share: The challengers' together, from 0 to 1.
+        dropped: Challengers that were found harmful while others went on.
+        winner: The challenger that was promoted; None before that.
+        stages: Every stage so far, and when it began.
         decision: What the controller would decide now; None where it decides nothing.
-        intervals: Sizes of the differences, always valid; without a number where there is none.
+        reason: Why it stands as it does, in one sentence: what matters most of the present decision
+            or, where nothing is decided any more, of the act that ended it. `also` has the rest.
+        report: Every number there is, per challenger and metric, and why there is none; left out
+            of a list of experiments.
+        traffic: When it was started: what is known of the model's traffic, in words.
+        warnings: When it was started: why it will probably reach no verdict.
     """
 
     name: ExperimentName
     model: ModelName
     champion: Version
-    challenger: Version
+    challengers: tuple[Version, ...]
+    dropped: tuple[Version, ...]
+    winner: Version | None
     state: State
     started_at: datetime
     ended_at: datetime | None
     stage: int
     rung: int
     share: float
+    stages: tuple[Stage, ...]
     reasons: tuple[str, ...]
     receipt: str | None
     decision: Decision | None
-    tests: tuple[TestView, ...]
-    intervals: tuple[Effect, ...]
+    reason: str
+    also: tuple[str, ...]
+    report: Report | None
     evidence: Evidence
     declaration: dict[str, Any]
+    traffic: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +145,11 @@ def view_host(status: HostStatus, route: Route | None) -> HostView:
     version = status.spec.ref.version
     role = "spare"
     if route is not None:
-        roles = {route.previous: "previous", route.champion: "champion"}
+        roles: dict[Version | None, str] = {route.previous: "previous"}
         if route.trial:
-            roles[route.trial.challenger] = "challenger"
+            roles |= dict.fromkeys(route.trial.active, "challenger")
+        # In a holdback the champion is on trial too; what it is for users comes first.
+        roles[route.champion] = "champion"
         role = roles.get(version, "spare")
     return HostView(
         version=version,
@@ -157,66 +163,63 @@ def view_host(status: HostStatus, route: Route | None) -> HostView:
     )
 
 
-def view_edge(report: EdgeReport) -> EdgeView:
+def view_edge(said: EdgeReport) -> EdgeView:
     """Return what an edge last said."""
     return EdgeView(
-        edge=report.edge,
-        heard_at=report.at,
-        haproxy_up=report.haproxy_up,
-        epochs=report.epochs,
-        requests_seen=report.requests_seen,
-        backlog_bytes=report.backlog_bytes,
-        lost_bytes=report.lost_bytes,
-        break_glass=report.break_glass,
+        edge=said.edge,
+        heard_at=said.at,
+        haproxy_up=said.haproxy_up,
+        epochs={model: epoch for model, epoch in said.epochs.items() if not is_lane(model)},
+        requests_seen=said.requests_seen,
+        backlog_bytes=said.backlog_bytes,
+        lost_bytes=said.lost_bytes,
+        break_glass=said.break_glass,
     )
 
 
-def view_experiment(experiment: Experiment, evidence: Evidence, now: datetime) -> ExperimentView:
-    """Return an experiment with what its evidence shows now; over, nothing is decided any more."""
-    found = assess(experiment.declaration, evidence)
-    watched = experiment.state in (State.RAMPING, State.PAUSED)
+def view_experiment(
+    experiment: Experiment, evidence: Evidence, now: datetime, *, brief: bool = False
+) -> ExperimentView:
+    """Return an experiment with what its evidence shows now; over, nothing is decided any more.
+
+    Args:
+        brief: Leave out the report, which takes long to make.
+    """
+    plan = experiment.plan
+    decision, reasons = None, experiment.reasons
+    if serves_challenger(experiment.state):
+        found = assess_plan(plan, evidence)
+        decision = conclude(plan, evidence, found, now)
+        reasons = by_importance(decision, found)
     return ExperimentView(
         name=experiment.declaration.name,
         model=experiment.declaration.model,
         champion=experiment.champion,
-        challenger=experiment.declaration.challenger,
+        challengers=experiment.declaration.challengers,
+        dropped=experiment.dropped,
+        winner=experiment.winner,
         state=experiment.state,
         started_at=experiment.started_at,
         ended_at=experiment.ended_at,
         stage=experiment.stage.number,
         rung=experiment.stage.rung,
         share=experiment.stage.share / 10_000,
+        stages=experiment.stages,
         reasons=experiment.reasons,
         receipt=experiment.receipt,
-        decision=conclude(experiment.plan, evidence, found, now) if watched else None,
-        tests=view_tests(found),
-        intervals=view_effects(experiment.declaration, evidence),
+        decision=decision,
+        reason=reasons[0] if reasons else "",
+        also=reasons[1:],
+        report=None if brief else _report(plan, evidence),
         evidence=evidence,
         declaration=as_dict(experiment.declaration),
     )
 
 
-def view_tests(found: Assessment) -> tuple[TestView, ...]:
-    """Return every test with the question that it answers."""
-    asked = [
-        ("superior", found.superior),
-        *(("not inferior", finding) for finding in found.not_inferior),
-        ("any harm", found.any_harm),
-        *(("harm", finding) for finding in found.harm),
-        ("sample ratio mismatch", found.sample_ratio),
-    ]
-    return tuple(
-        TestView(
-            question=question,
-            metric=finding.metric,
-            log_e=finding.log_e,
-            needed=finding.needed,
-            e=finding.e_text,
-            p_value=finding.p_value,
-            reached=finding.reached,
-        )
-        for question, finding in asked
-    )
+def _report(plan: Plan, evidence: Evidence) -> Report:
+    # Those that were dropped are decided about no more, but still shown.
+    everybody = assess(plan.declaration, evidence, looks=plan.looks)
+    return report(plan.declaration, evidence, everybody, plan.looks)
 
 
 def view_receipt(name: str, receipt: Receipt) -> ReceiptView:

@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import NewType, Protocol
 
 from experiments.model import ExperimentName, Variant
+from experiments.stats.moments import Moments
+from registry.refs import Version
 
 Fence = NewType("Fence", int)
 
@@ -28,6 +30,10 @@ class Kind(StrEnum):
     RECEIPT = "receipt"
     EDGE = "edge"
     """Heartbeats of the edge agents; these expire."""
+    TRAIL = "trail"
+    """How an experiment's intervals moved over time, for pictures."""
+    LANE = "lane"
+    """Who uses a synthetic lane of a model; these expire."""
     OVERRIDE = "override"
     """Rollbacks made at an edge while the store was away, to be reconciled."""
 
@@ -42,12 +48,28 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Where a count belongs: `counter` is `requests`, `units`, `error_rate`, `correct:1`, ..."""
+    """Where a count belongs.
+
+    Args:
+        version: The version that the unit was assigned to.
+        counter: `requests`, `units`, ... or `METRIC:INDEX`, what stands before the colon being
+            what a unit gives once a stage.
+        segment: Index of the declared segment, from 1; 0 for all others.
+        cohort: When the prediction was made, in cohorts since 1970; 0 where nobody asks.
+    """
 
     experiment: ExperimentName
     stage: int
     variant: Variant
+    version: Version
     counter: str
+    segment: int = 0
+    cohort: int = 0
+
+    @property
+    def name(self) -> str:
+        """What a unit gives once a stage: the counter up to its colon."""
+        return self.counter.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +79,8 @@ class Batch:
     Args:
         counts: How much to add to each cell.
         slots: Units seen, per cell, as slot numbers. A slot adds 1 to its cell only the first
-            time that it is met under the cell's counter in the cell's stage, in whichever
-            variant: a unit counts once a stage.
+            time that it is met under the cell's name in the cell's stage, in whichever cell:
+            a unit counts once a stage.
     """
 
     source: str
@@ -74,16 +96,26 @@ class OutcomeRecord:
 
     Args:
         token: Unique per (prediction, metric); seen twice, it is a duplicate.
-        slot: The unit's slot, or None where each request is a unit of its own.
-        dedupe: Counter name under which the unit counts once a stage (the metric).
+        slot: The unit's slot, or None where each request is a unit of its own, or where every
+            outcome of a unit counts.
         expires_at: After this moment the token need not be remembered: it would be late.
+        pair: The outcome's value, and its covariate or denominator, to be merged into the cell's
+            moments; None to add 1 to the cell's counter instead.
     """
 
     cell: Cell
     token: str
     slot: int | None
-    dedupe: str
     expires_at: datetime
+    pair: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Everything counted for an experiment."""
+
+    counts: Mapping[Cell, int] = field(default_factory=dict)
+    moments: Mapping[Cell, Moments] = field(default_factory=dict)
 
 
 class Applied(StrEnum):
@@ -157,5 +189,8 @@ class Store(Protocol):
         the later one has revealed would make its variant no longer a matter of chance.
         """
 
-    async def counters(self, experiment: ExperimentName) -> Mapping[Cell, int]:
-        """Return everything counted for an experiment."""
+    async def forget(self, experiment: ExperimentName) -> None:
+        """Remove everything counted for an experiment, once it is of no use to anybody."""
+
+    async def readings(self, experiment: ExperimentName) -> Readings:
+        """Return everything counted for an experiment, as of one moment."""

@@ -24,15 +24,27 @@ for _ = 1, tonumber(ARGV[4]) do
 end
 
 -- Reading the bitmap once is four times as fast as asking for each bit, and setting only the
--- bits that are new keeps units that come again and again out of the append-only file.
+-- bits that are new keeps units that come again and again out of the append-only file. Many
+-- cells may share a bitmap, as the buckets of a histogram do: what this batch has set in it
+-- meanwhile is kept beside what was read.
+local read = {}
+local function shared(bitmap)
+    if not read[bitmap] then
+        read[bitmap] = {met = redis.call('GETRANGE', bitmap, 0, -1), set = {}}
+    end
+    return read[bitmap]
+end
+
 local function mark(bitmap, slots)
-    local met = redis.call('GETRANGE', bitmap, 0, -1)
+    local before = shared(bitmap)
+    local met, set = before.met, before.set
     local fresh = 0
     for at = 1, #slots, 4 do
         local slot = struct.unpack('<I4', slots, at)
         local byte = string.byte(met, bit.rshift(slot, 3) + 1) or 0
-        if bit.band(byte, bit.rshift(128, bit.band(slot, 7))) == 0 then
+        if not set[slot] and bit.band(byte, bit.rshift(128, bit.band(slot, 7))) == 0 then
             redis.call('SETBIT', bitmap, string.format('%d', slot), '1')
+            set[slot] = true
             fresh = fresh + 1
         end
     end

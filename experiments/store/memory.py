@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from experiments.errors import LeaseLost, StaleRevision, StoreUnavailable
 from experiments.model import ExperimentName
+from experiments.stats.moments import EMPTY, Moments
 from experiments.store import (
     ANY,
     Applied,
@@ -17,9 +18,11 @@ from experiments.store import (
     Fence,
     Kind,
     OutcomeRecord,
+    Readings,
     Store,
     Stored,
 )
+from experiments.store.pairs import check_pairs
 from experiments.store.slots import check_slots
 
 _HOUR = timedelta(hours=1)
@@ -74,6 +77,7 @@ class MemoryStore(Store):
         self._last_fence = 0
         self._positions: dict[str, int] = {}
         self._counters: dict[ExperimentName, dict[Cell, int]] = defaultdict(dict)
+        self._moments: dict[ExperimentName, dict[Cell, Moments]] = defaultdict(dict)
         self._met: dict[tuple[ExperimentName, str, int], set[int]] = defaultdict(set)
         self._used: dict[datetime, set[str]] = defaultdict(set)
 
@@ -155,7 +159,7 @@ class MemoryStore(Store):
         for cell, amount in batch.counts.items():
             self._add(cell, amount)
         for cell, slots in batch.slots.items():
-            met = self._met[cell.experiment, cell.counter, cell.stage]
+            met = self._met[cell.experiment, cell.name, cell.stage]
             fresh = slots - met
             self._add(cell, len(fresh))
             met |= fresh
@@ -168,15 +172,25 @@ class MemoryStore(Store):
 
     async def observe(self, outcomes: Sequence[OutcomeRecord]) -> list[Applied]:
         check_slots([outcome.slot for outcome in outcomes if outcome.slot is not None])
+        check_pairs(outcomes)
         self._check_connected()
         now = self._now()
         for hour in [hour for hour in self._used if hour <= now]:
             del self._used[hour]
         return [self._observe(outcome) for outcome in outcomes]
 
-    async def counters(self, experiment: ExperimentName) -> Mapping[Cell, int]:
+    async def forget(self, experiment: ExperimentName) -> None:
         self._check_connected()
-        return dict(self._counters.get(experiment, {}))
+        self._counters.pop(experiment, None)
+        self._moments.pop(experiment, None)
+        for met in [met for met in self._met if met[0] == experiment]:
+            del self._met[met]
+
+    async def readings(self, experiment: ExperimentName) -> Readings:
+        self._check_connected()
+        return Readings(
+            dict(self._counters.get(experiment, {})), dict(self._moments.get(experiment, {}))
+        )
 
     def _check_connected(self) -> None:
         if not self._connected:
@@ -216,16 +230,23 @@ class MemoryStore(Store):
             return Applied.DUPLICATE
         used.add(outcome.token)
         if outcome.slot is not None:
-            experiment, stage = outcome.cell.experiment, outcome.cell.stage
+            experiment, name, stage = outcome.cell.experiment, outcome.cell.name, outcome.cell.stage
             if any(
                 outcome.slot in met
-                for (other, counter, later), met in self._met.items()
-                if (other, counter) == (experiment, outcome.dedupe) and later >= stage
+                for (*metric, later), met in self._met.items()
+                if metric == [experiment, name] and later >= stage
             ):
                 return Applied.REPEATED_UNIT
-            self._met[experiment, outcome.dedupe, stage].add(outcome.slot)
-        self._add(outcome.cell, 1)
+            self._met[experiment, name, stage].add(outcome.slot)
+        if outcome.pair is None:
+            self._add(outcome.cell, 1)
+        else:
+            self._merge(outcome.cell, *outcome.pair)
         return Applied.COUNTED
+
+    def _merge(self, cell: Cell, value: float, other: float) -> None:
+        moments = self._moments[cell.experiment]
+        moments[cell] = moments.get(cell, EMPTY).merged(Moments(1, value, 0.0, other))
 
 
 def _forgotten_at(expires_at: datetime) -> datetime:

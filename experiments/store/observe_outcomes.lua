@@ -1,14 +1,16 @@
 -- Count outcomes: each token once, and each unit once per metric and stage, in order of stages.
 -- For each outcome:
---   KEYS[..]  tokens used, a set that expires; the counters, a hash of cell to number;
---             the bitmaps of slots met, without the `:stage` that each of them ends in
---   ARGV[..]  token; second at which its set expires; cell; stage; slot, or empty if each
---             request is a unit of its own
+--   KEYS[..]  tokens used, a set that expires; the cell's hash: counters, of cell to number, or
+--             moments, of cell to what `packed` gives; the bitmaps of slots met, without the
+--             `:stage` that each of them ends in
+--   ARGV[..]  token; second at which its set expires; cell; stage; slot, or empty if the unit is
+--             not asked for; the pair to merge into the moments, as two little-endian doubles,
+--             or empty to count instead
 -- Returns for each outcome "counted", "repeated_unit" or "duplicate".
 --
 -- Every write after a script's first is accepted even if memory runs out meanwhile, so all of
 -- the outcomes are counted or none.
-local STAGES = 64 -- more than any ramp can have: each of its shares is a stage, at most 20
+local STAGES = 64 -- more than there can be: one for each share of a ramp, at most 20, and one held back
 
 -- The bitmaps of a metric by stage, those that there are: asked for once, not for each outcome.
 local known = {}
@@ -35,11 +37,49 @@ local function met(there, stage, slot)
     return false
 end
 
+-- Moments as they are kept: the number of pairs; for either value the mean, the part of it that
+-- is too small to fit in, and the sum of squared deviations; the sum of products of both. Without
+-- the small parts a mean of 1e9 would stand still as soon as its steps are below 1e-7.
+local LAYOUT = '<I8ddddddd'
+
+-- The moments that this call has changed, by hash and cell: written once, not for each outcome.
+local changed = {}
+local function moments(hash, cell)
+    local cells = changed[hash] or {}
+    changed[hash] = cells
+    if not cells[cell] then
+        local found = redis.call('HGET', hash, cell)
+        cells[cell] = found and {struct.unpack(LAYOUT, found)} or {0, 0, 0, 0, 0, 0, 0, 0}
+    end
+    return cells[cell]
+end
+
+local function moved(mean, small, step)
+    small = small + step
+    local sum = mean + small
+    return sum, small - (sum - mean)
+end
+
+-- Chan, Golub and LeVeque's pairwise updating, of what there is and a single pair.
+local function merge(into, pair)
+    local n, mean, small, m2, mean_x, small_x, m2_x, co = unpack(into, 1, 8)
+    local y, x = struct.unpack('<dd', pair)
+    local step, step_x = (y - mean) - small, (x - mean_x) - small_x
+    local part = 1 / (n + 1)
+    local between = n * part
+    into[1] = n + 1
+    into[2], into[3] = moved(mean, small, step * part)
+    into[4] = m2 + step * step * between
+    into[5], into[6] = moved(mean_x, small_x, step_x * part)
+    into[7] = m2_x + step_x * step_x * between
+    into[8] = co + step * step_x * between
+end
+
 local results = {}
 for i = 1, #KEYS / 3 do
-    local used, counters, bitmaps = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
-    local token, forget_at, cell = ARGV[5 * i - 4], ARGV[5 * i - 3], ARGV[5 * i - 2]
-    local stage, slot = tonumber(ARGV[5 * i - 1]), ARGV[5 * i]
+    local used, hash, bitmaps = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
+    local token, forget_at, cell = ARGV[6 * i - 5], ARGV[6 * i - 4], ARGV[6 * i - 3]
+    local stage, slot, pair = tonumber(ARGV[6 * i - 2]), ARGV[6 * i - 1], ARGV[6 * i]
 
     if redis.call('SISMEMBER', used, token) == 1 then
         results[i] = 'duplicate'
@@ -53,11 +93,21 @@ for i = 1, #KEYS / 3 do
             redis.call('SETBIT', bitmap, slot, '1')
             by_stage(bitmaps)[stage] = bitmap
         end
-        redis.call('HINCRBY', counters, cell, '1')
+        if pair == '' then
+            redis.call('HINCRBY', hash, cell, '1')
+        else
+            merge(moments(hash, cell), pair)
+        end
         results[i] = 'counted'
     end
     if redis.call('TTL', used) == -1 then
         redis.call('EXPIREAT', used, forget_at)
+    end
+end
+
+for hash, cells in pairs(changed) do
+    for cell, kept in pairs(cells) do
+        redis.call('HSET', hash, cell, struct.pack(LAYOUT, unpack(kept, 1, 8)))
     end
 end
 return results

@@ -24,6 +24,7 @@ from redis.exceptions import TimeoutError as TookTooLong
 
 from experiments.errors import LeaseLost, StaleRevision, StoreUnavailable
 from experiments.model import ExperimentName, Variant
+from experiments.stats.moments import Moments
 from experiments.store import (
     Applied,
     Batch,
@@ -31,16 +32,23 @@ from experiments.store import (
     Fence,
     Kind,
     OutcomeRecord,
+    Readings,
     Store,
     Stored,
 )
+from experiments.store.pairs import check_pairs
 from experiments.store.slots import check_slots
+from registry.refs import Version
 
 _PATIENCE_SECONDS = 1.0
 _QUIET_SECONDS = 5.0
 _CONNECTIONS = 64
 
 _HOUR_SECONDS = 3600
+
+_PAIR = struct.Struct("<2d")
+_MOMENTS = struct.Struct("<Q7d")
+"""As observe_outcomes.lua keeps them."""
 
 
 class RedisStore(Store):
@@ -57,6 +65,7 @@ class RedisStore(Store):
         self._resign = self._script("resign")
         self._apply_batch = self._script("apply_batch")
         self._observe_outcomes = self._script("observe_outcomes")
+        self._read_readings = self._script("read_readings")
 
     @classmethod
     @asynccontextmanager
@@ -154,8 +163,7 @@ class RedisStore(Store):
             keys.append(self._counters(cell.experiment))
             args += [_field(cell), amount]
         for cell, slots in batch.slots.items():
-            met = self._met(cell.experiment, cell.counter)
-            keys += [self._counters(cell.experiment), f"{met}:{cell.stage}"]
+            keys += [self._counters(cell.experiment), f"{self._met(cell)}:{cell.stage}"]
             args += [_field(cell), struct.pack(f"<{len(slots)}I", *slots)]
         async with _translated_errors(self._redis):
             return int(await self._apply_batch(keys=keys, args=args))
@@ -167,30 +175,49 @@ class RedisStore(Store):
 
     async def observe(self, outcomes: Sequence[OutcomeRecord]) -> list[Applied]:
         check_slots([outcome.slot for outcome in outcomes if outcome.slot is not None])
+        check_pairs(outcomes)
         if not outcomes:
             return []
         keys: list[str] = []
         args: list[str | int | bytes] = []
         for outcome in outcomes:
-            experiment = outcome.cell.experiment
+            cell = outcome.cell
             forget_at = _forgotten_at(outcome.expires_at)
-            keys += [
-                self._key(f"used:{forget_at}"),
-                self._counters(experiment),
-                self._met(experiment, outcome.dedupe),
-            ]
+            counted = self._counters if outcome.pair is None else self._moments
+            keys += [self._key(f"used:{forget_at}"), counted(cell.experiment), self._met(cell)]
             # Tokens are long and kept for as long as outcomes may come: a digest does.
             token = blake2b(outcome.token.encode(), digest_size=16).digest()
             slot = "" if outcome.slot is None else outcome.slot
-            args += [token, forget_at, _field(outcome.cell), outcome.cell.stage, slot]
+            pair = b"" if outcome.pair is None else _PAIR.pack(*outcome.pair)
+            args += [token, forget_at, _field(cell), cell.stage, slot, pair]
         async with _translated_errors(self._redis):
             results = await self._observe_outcomes(keys=keys, args=args)
         return [Applied(result.decode()) for result in results]
 
-    async def counters(self, experiment: ExperimentName) -> Mapping[Cell, int]:
+    async def forget(self, experiment: ExperimentName) -> None:
+        found = await self.readings(experiment)
+        bitmaps = {f"{self._met(cell)}:{cell.stage}" for cell in {*found.counts, *found.moments}}
         async with _translated_errors(self._redis):
-            found = await self._redis.hgetall(self._counters(experiment))
-        return {_cell(experiment, _text(field)): int(amount) for field, amount in found.items()}
+            counted = (self._counters(experiment), self._moments(experiment))
+            await self._redis.delete(*counted, *bitmaps)
+
+    async def readings(self, experiment: ExperimentName) -> Readings:
+        keys = [self._counters(experiment), self._moments(experiment)]
+        async with _translated_errors(self._redis):
+            counts, cells, kept = await self._read_readings(keys=keys)
+        lines = counts.decode().splitlines()
+        return Readings(
+            {
+                _cell(experiment, field): int(amount)
+                for field, amount in zip(lines[::2], lines[1::2], strict=True)
+            },
+            {
+                _cell(experiment, field): Moments(n, mean, m2, mean_x, m2_x, co)
+                for field, (n, mean, _, m2, mean_x, _, m2_x, co) in zip(
+                    cells.decode().splitlines(), _MOMENTS.iter_unpack(kept), strict=True
+                )
+            },
+        )
 
     def _script(self, name: str) -> AsyncScript:
         text = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
@@ -208,8 +235,12 @@ class RedisStore(Store):
     def _counters(self, experiment: ExperimentName) -> str:
         return self._key(f"counters:{experiment}")
 
-    def _met(self, experiment: ExperimentName, counter: str) -> str:
-        return self._key(f"met:{experiment}:{counter}")
+    def _moments(self, experiment: ExperimentName) -> str:
+        return self._key(f"moments:{experiment}")
+
+    def _met(self, cell: Cell) -> str:
+        """Return the key of the cell's bitmaps, without the stage that each of them ends in."""
+        return self._key(f"met:{cell.experiment}:{cell.name}")
 
 
 class _Changes:
@@ -277,16 +308,21 @@ def _stored(value: bytes) -> Stored:
 
 
 def _field(cell: Cell) -> str:
-    return f"{cell.stage}|{cell.variant}|{cell.counter}"
+    where = (cell.stage, cell.variant, cell.version, cell.segment, cell.cohort, cell.counter)
+    return "|".join(map(str, where))
 
 
 def _cell(experiment: ExperimentName, field: str) -> Cell:
-    stage, variant, counter = field.split("|", 2)
-    return Cell(experiment, int(stage), Variant(variant), counter)
-
-
-def _text(answer: bytes | str) -> str:
-    return answer.decode() if isinstance(answer, bytes) else answer
+    stage, variant, version, segment, cohort, counter = field.split("|", 5)
+    return Cell(
+        experiment,
+        int(stage),
+        Variant(variant),
+        Version(int(version)),
+        counter,
+        int(segment),
+        int(cohort),
+    )
 
 
 def _forgotten_at(expires_at: datetime) -> int:

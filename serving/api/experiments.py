@@ -10,7 +10,9 @@ from experiments.lifecycle import Event
 from experiments.model import ExperimentName
 from experiments.receipts import replay
 from experiments.spec import read_declaration
+from experiments.trail import Trail
 from serving.api.bodies import Controlled, Signed
+from serving.lanes import is_lane
 from serving.views import ExperimentView, ReceiptView, view_receipt
 
 router = APIRouter(prefix="/v1", tags=["experiments"])
@@ -31,22 +33,38 @@ async def start(
     control: Controlled,
     by: Annotated[str, Query(min_length=1, max_length=200)] = "unknown",
 ) -> ExperimentView:
-    """Begin the experiment that the body, an experiment file, declares."""
+    """Begin the experiment that the body, an experiment file, declares, and look ahead."""
     declaration = read_declaration(await request.body())
     held = await control.commands.start(declaration, by=by)
-    return await control.show(held.value)
+    return await control.started(held.value)
 
 
 @router.get("/experiments")
 async def every(control: Controlled) -> list[ExperimentView]:
-    """Return every experiment, in the order in which they were started."""
-    return [await control.show(held.value) for held in await control.records.experiments()]
+    """Return every experiment, in the order in which they were started, without its report.
+
+    Those on lanes are nobody's, and not among them.
+    """
+    every = [held.value for held in await control.records.experiments()]
+    shown = [each for each in every if not is_lane(each.declaration.model)]
+    return [await control.show(each, brief=True) for each in shown]
 
 
 @router.get("/experiments/{name}")
 async def show(name: Name, control: Controlled) -> ExperimentView:
-    """Return an experiment, its evidence and what follows from it now."""
+    """Return an experiment, its evidence and what follows from it now.
+
+    In its report an analysis that is impossible is `{"reason": "..."}` where otherwise an interval
+    stands, and an end that nothing bounds is null; nothing that is unknown is a number.
+    """
     return await control.show((await control.records.experiment(name)).value)
+
+
+@router.get("/experiments/{name}/trail")
+async def trail(name: Name, control: Controlled) -> Trail:
+    """Return how what an experiment shows has moved over time; empty if that was lost."""
+    await control.records.experiment(name)  # There is such an experiment, or it is said.
+    return await control.records.trail(name)
 
 
 @router.post("/experiments/{name}/{action}")

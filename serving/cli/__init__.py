@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from registry.errors import TiltyardError
-from serving.cli import evidence, experiments, local, models, system
+from serving.cli import certify, evidence, experiments, local, models, plan, simulate, system
 from serving.cli.session import Session
 
 
@@ -39,5 +39,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for part in (local, models, experiments, evidence, system):
+for part in (local, models, experiments, plan, simulate, certify, evidence, system):
     part.add_to(app)

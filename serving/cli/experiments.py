@@ -7,12 +7,16 @@ import typer
 
 from registry.errors import TiltyardError
 from serving.cli.session import NO, OK, Json, Session, Why, is_away, login
+from serving.errors import NothingToDraw
 
 if TYPE_CHECKING:
     from serving.client import ControlClient
 
 LOOK = 1.0
 """Seconds between two looks at an experiment."""
+
+FEWEST_POINTS = 2
+"""Of a trail that is a line."""
 
 OVER = {"promoted": OK, "rolled_back": NO, "stopped": NO, "inconclusive": NO, "halted": NO}
 """Exit status of `watch` for each state in which nothing happens any more by itself."""
@@ -22,6 +26,13 @@ File = Annotated[
     Path,
     typer.Argument(
         metavar="FILE", exists=True, dir_okay=False, readable=True, help="The experiment file."
+    ),
+]
+
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot", metavar="PNG", help="Draw the interval of each metric over time to this file."
     ),
 ]
 
@@ -40,17 +51,25 @@ def start(ctx: typer.Context, file: File, as_json: Json = False) -> None:
     session.file = str(file)
     declared = file.read_bytes()
     found = session.ask(lambda control: control.start(declared, by=login()))
-    session.answer(found, lambda: _sentence(found))
+    from serving.cli import show as shown
+
+    session.answer(found, lambda: shown.started(_sentence(found), found))
 
 
 @group.command()
-def show(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
+def show(ctx: typer.Context, name: Name, plot: Plot = None, as_json: Json = False) -> None:
     """Show what an experiment has seen, and what follows from it now."""
     session = Session.of(ctx, as_json)
+    if plot is not None:
+        _require_place(plot)
     found = session.ask(lambda control: control.experiment(name))
     from serving.cli.board import board
 
+    if plot is not None:
+        _draw(plot, found, session.ask(lambda control: control.trail(name)))
     session.answer(found, lambda: board(found))
+    if plot is not None:
+        session.note(f"{plot} shows the intervals over time.")
 
 
 @group.command()
@@ -97,6 +116,48 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     from serving.cli import show as shown
 
     session.answer(found, lambda: shown.experiments(found))
+
+
+def _require_place(path: Path) -> None:
+    """Find out before anything is asked whether a picture can be kept there.
+
+    Raises:
+        typer.BadParameter: it cannot.
+    """
+    if path.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{path} would be a PNG: give it a name that ends in .png")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent}")
+    try:
+        if path.is_dir():
+            raise typer.BadParameter(f"{path} is a folder")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _draw(path: Path, found: dict[str, Any], trail: dict[str, Any]) -> None:
+    """Draw an experiment's trail.
+
+    Raises:
+        NothingToDraw: it has no trail yet.
+        typer.BadParameter: the file cannot be written.
+    """
+    if len(trail["points"]) < FEWEST_POINTS:
+        over = f"`tiltyard experiment show {found['name']}` has its numbers."
+        raise NothingToDraw(
+            f"{found['name']} was not followed for long enough to draw it.",
+            next_step=over if found["ended_at"] else None,
+        )
+    from serving.cli.trail_picture import draw_trail
+
+    try:
+        draw_trail(path, found, trail)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> typer.BadParameter:
+    return typer.BadParameter(f"{path} cannot be written: {error.strerror}")
 
 
 def _sentence(found: dict[str, Any]) -> str:

@@ -160,7 +160,7 @@ def rollback(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Go back: withdraw the version on trial, or else the champion.
+    """Go back: withdraw the versions on trial, or else the champion.
 
     Where control or Redis is away, this machine's edge is asked directly, if there is one.
     """
@@ -180,7 +180,7 @@ def rollback(
 def _by_control(
     session: Session, model: str, to: int | None, why: str, force: bool
 ) -> dict[str, Any]:
-    meant: int | None = None
+    meant: tuple[int, ...] = ()
 
     async def ordered(control: "ControlClient") -> dict[str, Any]:
         nonlocal meant
@@ -199,19 +199,22 @@ def _by_control(
         return _at_the_edge(session, model, why, withdrawn=meant)
 
 
-async def _served_last(control: "ControlClient", model: str) -> int | None:
-    """Return the version that a rollback would withdraw; None while the store is away."""
+async def _served_last(control: "ControlClient", model: str) -> tuple[int, ...]:
+    """Return the versions that a rollback would withdraw; none while the store is away."""
     try:
         route = await control.route(model)
     except Refused as error:
         if error.refusal == "store_unavailable":
-            return None  # Control then asks the edge beside it.
+            return ()  # Control then asks the edge beside it.
         raise
-    return int(route["trial"]["challenger"] if route["trial"] else route["champion"])
+    if not route["trial"]:
+        return (route["champion"],)
+    challengers, dropped = route["trial"]["challengers"], route["trial"]["dropped"]
+    return tuple(each for each in challengers if each not in dropped) or tuple(challengers)
 
 
 def _at_the_edge(
-    session: Session, model: str, why: str, *, withdrawn: int | None = None
+    session: Session, model: str, why: str, *, withdrawn: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -223,11 +226,11 @@ def _at_the_edge(
         model_name(model),
         by,
         why or f"Rolled back by {by}.",
-        withdrawn=None if withdrawn is None else Version(withdrawn),
+        withdrawn=tuple(map(Version, withdrawn)),
     )
     socket = str(session.settings.edge_dir / "agent.sock")
     found = asdict(asyncio.run(break_glass(socket, order)))
-    return found | {name: list(found[name]) for name in ("edges", "silent")}
+    return found | {name: list(found[name]) for name in ("withdrawn", "edges", "silent")}
 
 
 def history(ctx: typer.Context, model: ModelArgument, as_json: Json = False) -> None:

@@ -5,12 +5,13 @@ import getpass
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import typer
 
+from experiments.errors import InvalidFile
 from registry.errors import TiltyardError
 from serving.errors import Refused
 
@@ -53,12 +54,14 @@ class Session:
     Args:
         as_json: stdout is for a program.
         transport: Another way to control than the network; for tests.
+        edge: The same to the edge.
         pause: How to let seconds pass between two looks.
         file: The file that problems with a line and column are about.
     """
 
     as_json: bool = False
     transport: "httpx2.AsyncBaseTransport | None" = None
+    edge: "httpx2.AsyncBaseTransport | None" = None
     pause: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep)
     file: str = ""
 
@@ -188,7 +191,14 @@ def problem_of(error: TiltyardError) -> dict[str, Any]:
     """Return an error as a problem document: as control wrote it, or in the same form."""
     if isinstance(error, Refused) and error.problem:
         return {"code": error.refusal, "detail": error.message} | error.problem
-    return {"code": error.code, "detail": error.message, "next_step": error.hint}
+    problem: dict[str, Any] = {
+        "code": error.code,
+        "detail": error.message,
+        "next_step": error.hint,
+    }
+    if isinstance(error, InvalidFile):
+        problem["problems"] = [asdict(each) for each in error.problems]
+    return problem
 
 
 def is_away(error: TiltyardError) -> bool:

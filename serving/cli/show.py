@@ -78,7 +78,9 @@ def promoted(found: Answer) -> RenderableType:
 
 def rolled_back(found: Answer) -> RenderableType:
     """Say what a rollback has changed, where, and how long that took."""
-    moved = f"{found['model']}: version {found['from_version']} -> version {found['to_version']}"
+    from serving.break_glass import named
+
+    moved = f"{found['model']}: {named(found['withdrawn'])} -> version {found['to_version']}"
     return _moved(moved, found)
 
 
@@ -160,17 +162,30 @@ def history(found: Answer) -> RenderableType:
     return Group(*_spaced([champions, receipts]))
 
 
+def started(sentence: str, found: Answer) -> RenderableType:
+    """Say that an experiment has begun, and what can be foreseen of it."""
+    traffic = [Text(found["traffic"], style="dim")] if found["traffic"] else []
+    warnings = [Text(f"Warning: {each}", style="bold yellow") for each in found["warnings"]]
+    return Group(Text(sentence), *traffic, *warnings)
+
+
 def experiments(found: Sequence[Answer]) -> RenderableType:
     """Draw a line an experiment."""
     if not found:
         return Text("There is no experiment. Begin with `tiltyard experiment start FILE`.")
-    table = plain(("name", "model", "challenger", "champion", "state", "share", "started"))
+    table = plain(("name", "model", "challengers", "champion", "state", "share", "started"))
     for each in found:
-        versions = (each["challenger"], each["champion"])
+        versions = (challengers(each), each["champion"])
         share = f"{100 * each['share']:g} %"
         shown = state(each["state"])
         row(table, each["name"], each["model"], *versions, shown, share, when(each["started_at"]))
     return table
+
+
+def challengers(found: Answer) -> str:
+    """Write an experiment's challengers, `7, 8 (dropped)`."""
+    dropped = found["dropped"]
+    return ", ".join(f"{v} (dropped)" if v in dropped else str(v) for v in found["challengers"])
 
 
 def replayed(found: Answer) -> RenderableType:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable
 
 from experiments.outcomes import MOST_OUTCOMES
 from registry.errors import TiltyardError
@@ -22,8 +23,11 @@ class Outcomes:
         trouble: Why nothing can be reported at the moment; empty if all is well.
     """
 
-    def __init__(self, control: ControlClient) -> None:
+    def __init__(
+        self, control: ControlClient, *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._control = control
+        self._pause = pause
         self._waiting: deque[dict[str, object]] = deque()
         self._over = False
         self.refused: Counter[str] = Counter()
@@ -36,7 +40,7 @@ class Outcomes:
     async def run(self) -> None:
         """Report until `stop`, and return when nothing is waiting any more."""
         while self._waiting or not self._over:
-            await asyncio.sleep(PAUSE)
+            await self._pause(PAUSE)
             await self._report()
 
     def stop(self) -> None:

@@ -94,8 +94,10 @@ class Scoreboard:
 
 
 def _evidence(experiment: Answer) -> Evidence:
-    tests = {test["question"]: test for test in experiment["tests"] if test["question"] != "harm"}
-    better, harm = tests["superior"], tests["any harm"]
+    (challenger,) = experiment["report"]["challengers"]
+    goal = next(metric for metric in challenger["metrics"] if metric["role"] == "goal")
+    better = next(test for test in goal["tests"] if test["question"] == "superior")
+    harm = challenger["any_harm"]
     return Evidence(
         name=experiment["name"],
         share=experiment["share"],

@@ -75,10 +75,12 @@ class Story:
         if over["state"] != "promoted" or receipt["act"]["kind"] != "promote":
             raise BrokenPromise(f"Version {BETTER} was not promoted: it is {over['state']}.")
         stages = receipt["evidence"]["stages"]
-        self.seen.promoted = over["challenger"]
+        self.seen.promoted = over["winner"]
         self.seen.promote_seconds = _seconds(over)
         self.seen.promote_units = sum(
-            stage[variant]["units"] for stage in stages for variant in ("champion", "challenger")
+            arm["units"]
+            for stage in stages
+            for arm in (stage["champion"], *stage["challengers"].values())
         )
         self._narrator.done(
             f"Version {BETTER} is the champion, after {self.seen.promote_seconds:.1f} s and "
@@ -94,7 +96,7 @@ class Story:
         await self._deploy(FRAGILE)
         over, receipt = await self._experiment(MISLABELLED)
         self._require_rolled_back(over, receipt, for_the_goal, "the goal metric")
-        self.seen.harm_rollback, self.seen.harm_seconds = over["challenger"], _seconds(over)
+        (self.seen.harm_rollback,), self.seen.harm_seconds = over["challengers"], _seconds(over)
         self._narrator.done(
             f"Version {MISLABELLED} was rolled back for its outcomes after "
             f"{self.seen.harm_seconds:.1f} s."
@@ -107,7 +109,7 @@ class Story:
         rescued = self._traffic.rescued
         over, receipt = await self._experiment(FRAGILE)
         self._require_rolled_back(over, receipt, for_a_guardrail, "a guardrail")
-        self.seen.fault_rollback, self.seen.fault_seconds = over["challenger"], _seconds(over)
+        (self.seen.fault_rollback,), self.seen.fault_seconds = over["challengers"], _seconds(over)
         await asyncio.sleep(LAST_REQUESTS)
         self._narrator.done(
             f"Version {FRAGILE} was rolled back by a guardrail after "
@@ -125,11 +127,12 @@ class Story:
         obeyed_from = monotonic()
         if found["silent"] or not found["edges"]:
             raise BrokenPromise(f"Edges did not obey the rollback: {found['silent']}")
-        self.seen.manual_rollback = {"from": found["from_version"], "to": found["to_version"]}
+        (withdrawn,) = found["withdrawn"]
+        self.seen.manual_rollback = {"from": withdrawn, "to": found["to_version"]}
         self.seen.rollback_ms = round(found["milliseconds"], 2)
         self._narrator.quote(
             [
-                f"from {found['from_version']} to {found['to_version']}, obeyed by "
+                f"from {withdrawn} to {found['to_version']}, obeyed by "
                 f"{', '.join(found['edges'])} after {found['milliseconds']:.1f} ms"
             ]
         )
@@ -215,7 +218,7 @@ class Story:
     def _require_rolled_back(
         self, over: Answer, receipt: Answer, right: Callable[[list[str]], bool], why: str
     ) -> None:
-        version, act = over["challenger"], receipt["act"]
+        (version,), act = over["challengers"], receipt["act"]
         if over["state"] != "rolled_back" or act["kind"] != "roll_back":
             raise BrokenPromise(f"Version {version} was not rolled back: it is {over['state']}.")
         if not right(act["culprits"]):

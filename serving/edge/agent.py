@@ -22,6 +22,7 @@ from serving.edge.collector import Progress
 from serving.edge.report import EdgeReport
 from serving.edge.routebook import Known, RouteBook
 from serving.errors import EdgeStopped, EdgeUnresponsive
+from serving.lanes import is_lane
 from serving.routes import Route, Withdrawal, map_value, withdraw
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,9 @@ class Runtime(Protocol):
 
     async def set_route(self, model: ModelName, value: str) -> None:
         """Add or replace an entry of the map."""
+
+    async def delete_route(self, model: ModelName) -> None:
+        """Remove an entry of the map, if it is there."""
 
     async def routes(self) -> Mapping[ModelName, str]:
         """Return the map as requests see it."""
@@ -68,6 +72,7 @@ class Agent:
         self._runtime = runtime
         self._lease = lease
         self._now = now
+        self._since = now()
         self._progress = progress
         self._on_loss = on_loss
         self._turn = asyncio.Lock()
@@ -95,6 +100,8 @@ class Agent:
             backlog_bytes=progress.backlog_bytes,
             lost_bytes=progress.lost_bytes,
             requests_seen=progress.requests_seen,
+            requests=dict(progress.requests),
+            since=self._since,
             malformed_lines=progress.malformed_lines,
             haproxy_up=self._haproxy_up,
             break_glass=tuple(sorted(known.overrides)),
@@ -128,7 +135,10 @@ class Agent:
         changed = False
         for name, document in stored.items():
             changed |= await self._offer(name, document, self._override_key(name) in overrides)
-        if not self.known.routes.keys() <= stored.keys():
+        gone = self.known.routes.keys() - stored.keys()
+        for lane in filter(is_lane, gone):
+            changed |= await self._forget(lane)
+        if not all(map(is_lane, gone)):
             self._on_loss()
         await self._publish(overrides)
         return changed
@@ -153,13 +163,13 @@ class Agent:
         await asyncio.to_thread(self._book.make_durable)
 
     async def roll_back(
-        self, model: ModelName, *, by: str, why: str, withdrawn: Version | None = None
+        self, model: ModelName, *, by: str, why: str, withdrawn: tuple[Version, ...] = ()
     ) -> Withdrawal:
         """Roll back here and now, asking nobody, and hold on to it until the controller knows.
 
         Args:
-            withdrawn: The version to take away, where a rollback that was cut short may have done
-                so already: then nothing is changed.
+            withdrawn: The versions to take away, where a rollback that was cut short may have done
+                so already: then nothing is changed. Empty for whatever the route says.
 
         Raises:
             UnknownModel: this edge knows no route of the model.
@@ -170,7 +180,7 @@ class Agent:
             route = self.known.routes.get(model)
             if route is None:
                 raise UnknownModel(f"this edge has no route for {model}")
-            if withdrawn is not None and withdrawn not in route.served:
+            if withdrawn and route.served.isdisjoint(withdrawn):
                 return Withdrawal(route, withdrawn, route.champion)
             withdrawal = withdraw(route, by=by, why=why, at=self._now())
             await self._obey(self.known.with_override(withdrawal), model)
@@ -195,6 +205,17 @@ class Agent:
                 if not seen:
                     return False
             await self._obey(self.known.with_route(route), route.model)
+        return True
+
+    async def _forget(self, lane: ModelName) -> bool:
+        """Have no route of a lane that is over. Users' models are never forgotten."""
+        async with self._turn:
+            # Once more: it may have been opened since, and be obeyed already.
+            if await self._store.read(Kind.ROUTE, lane) is not None:
+                return False
+            self._record(self.known.without(lane))
+            self._effective.pop(lane, None)
+            await self._mend()
         return True
 
     async def _obey(self, known: Known, model: ModelName) -> None:
@@ -226,6 +247,8 @@ class Agent:
             for model, value in wanted.items():
                 if found.get(model) != value:
                     await self._runtime.set_route(model, value)
+            for lane in filter(is_lane, found.keys() - wanted.keys()):
+                await self._runtime.delete_route(lane)
         except EdgeStopped:
             self._haproxy_up = False
         except EdgeUnresponsive:

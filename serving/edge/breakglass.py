@@ -42,14 +42,14 @@ class RollbackBody(BaseModel):
     model: _Word
     by: _Word = "edge"
     why: _Word = "rolled back at the edge"
-    withdrawn: Annotated[int, Field(ge=1)] | None = None
+    withdrawn: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
 
 def app(agent: Agent) -> FastAPI:
     """Return the application behind the socket.
 
-    `GET /routes` answers with the edge's report, `POST /rollback` with `from`, `to`, `epoch`,
-    `edge` and the `milliseconds` until HAProxy obeyed. Errors are problem documents.
+    `GET /routes` answers with the edge's report, `POST /rollback` with `withdrawn`, `to`,
+    `epoch`, `edge` and the `milliseconds` until HAProxy obeyed. Errors are problem documents.
     """
     application = FastAPI(title="Tiltyard edge", openapi_url=None)
 
@@ -60,13 +60,13 @@ def app(agent: Agent) -> FastAPI:
     @application.post("/rollback")
     async def rollback(body: RollbackBody) -> dict[str, Any]:
         began = perf_counter()
-        withdrawn = Version(body.withdrawn) if body.withdrawn else None
+        withdrawn = tuple(map(Version, body.withdrawn))
         done = await agent.roll_back(
             ModelName(body.model), by=body.by, why=body.why, withdrawn=withdrawn
         )
         return {
             "model": done.route.model,
-            "from": done.from_version,
+            "withdrawn": done.withdrawn,
             "to": done.to_version,
             "epoch": done.route.epoch,
             "edge": agent.name,

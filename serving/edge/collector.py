@@ -7,12 +7,13 @@ a collector that starts asks the store where to go on.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from experiments.errors import StoreUnavailable
 from experiments.store import Batch, Store
+from registry.refs import ModelName
 from serving.edge.aggregate import Aggregate, AppliedSlots
 from serving.edge.requestlog import RequestLog
 from serving.edge.routebook import Known
@@ -25,12 +26,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the collector is; the counts are since it started."""
+    """How far the collector is; the counts are since it started.
+
+    Args:
+        requests: Those seen by model, for models that have a route.
+    """
 
     backlog_bytes: int = 0
     lost_bytes: int = 0
     requests_seen: int = 0
     malformed_lines: int = 0
+    requests: Mapping[ModelName, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class Collector:
     """Follows one edge's request log and applies it to the store.
 
     Args:
-        known: What the edge knows now: its trials, and the marks of slow answers.
+        known: What the edge knows now: its trials, and what to count of each.
     """
 
     def __init__(
@@ -138,7 +144,7 @@ class Collector:
 
     async def _take(self, file: RequestLog, start: int) -> _Taken | None:
         known = self._known()
-        aggregate = Aggregate(known.marks, self._applied)
+        aggregate = Aggregate(known.watches, self._applied)
         end = start
         while end - start < self._bounds.batch:
             done = _count_piece(file, end, aggregate)
@@ -148,7 +154,7 @@ class Collector:
             await asyncio.sleep(0)
         if end == start:
             return None
-        return _Taken(aggregate.batch(file.source, start, end, known.trials.values()), aggregate)
+        return _Taken(aggregate.batch(file.source, start, end, known.on_trial), aggregate)
 
     async def _apply(self, taken: _Taken) -> int:
         batch = taken.batch
@@ -197,10 +203,15 @@ class Collector:
 
     def _count(self, aggregate: Aggregate) -> None:
         so_far = self._progress
+        requests = dict(so_far.requests)
+        for model in self._known().routes:
+            if seen := aggregate.models.get(model.encode()):
+                requests[model] = requests.get(model, 0) + seen
         self._progress = Progress(
             lost_bytes=so_far.lost_bytes + aggregate.lost,
             requests_seen=so_far.requests_seen + aggregate.lines,
             malformed_lines=so_far.malformed_lines + aggregate.malformed,
+            requests=requests,
         )
 
 

@@ -12,9 +12,9 @@ from registry.refs import ModelName, Version
 from serving.errors import UnreadableLogLine
 from serving.routes import NONE
 
-FORMAT = "1"
+FORMAT = "2"
 FAILOVER = "failover"
-_FIELDS = 13
+_FIELDS = 14
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -26,6 +26,7 @@ class RequestLine:
         at: When the request was routed, to the millisecond.
         experiment, stage, variant: None outside an experiment.
         slot: None where the request was a unit of its own.
+        segment: Index of the declared segment, from 1; 0 for all others.
         status: What the client got; -1 if it left, or the answer broke off, before a status.
         took: From the request's first byte to the answer's last.
         retries: Tries beyond the first.
@@ -40,6 +41,7 @@ class RequestLine:
     stage: int | None
     variant: Variant | None
     slot: int | None
+    segment: int
     status: int
     took: timedelta
     retries: int
@@ -60,7 +62,7 @@ def parse(line: str) -> RequestLine:
     fields = line.rstrip("\n").split("\t")
     if len(fields) != _FIELDS or fields[0] != FORMAT:
         raise UnreadableLogLine(f"not a line of the request log: {line!r}")
-    _, at, epoch, model, version, experiment, stage, variant, slot, *answer = fields
+    _, at, epoch, model, version, experiment, stage, variant, slot, segment, *answer = fields
     status, took, retries, server = answer
     try:
         return RequestLine(
@@ -72,6 +74,7 @@ def parse(line: str) -> RequestLine:
             stage=None if stage == NONE else int(stage),
             variant=None if variant == NONE else Variant(variant),
             slot=None if slot == NONE else int(slot),
+            segment=int(segment),
             status=int(status),
             took=timedelta(milliseconds=int(took)),
             # HAProxy writes `+1` if the last retry went to another server.

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from experiments.errors import InvalidDeclaration
-from experiments.model import BasisPoints, experiment_name
+from experiments.model import BasisPoints, Segments, experiment_name
 from registry.errors import InvalidName
 from registry.refs import ModelName, Version, model_name
 from serving.routes import NONE, Route, Trial, map_value, parse_unit
 
-FIELDS = 11
+FIELDS = 13
 
 
 class UnreadableMapLine(ValueError):
@@ -30,8 +30,8 @@ def render(routes: Iterable[Route]) -> bytes:
 def parse_line(line: str, at: datetime) -> Route:
     """Return the route that a line of the map stands for.
 
-    The map holds what a request needs, so the names of who changed the route, why, and the marks
-    of slow answers are lost.
+    The map holds what a request needs, so who changed the route, why, and what the collector is to
+    count are lost.
 
     Raises:
         UnreadableMapLine: `render` wrote no such line.
@@ -52,34 +52,49 @@ def parse_value(model: ModelName, value: str, at: datetime) -> Route:
     fields = value.split("|")
     if len(fields) != FIELDS:
         raise UnreadableMapLine(f"{value!r} has {len(fields)} fields, not {FIELDS}")
-    epoch, champion, previous, *tail = fields
+    epoch, champion, previous, experiment, stage, _, *tail = fields
     try:
-        return Route(
+        route = Route(
             model=model,
             epoch=int(epoch),
             champion=Version(int(champion)),
             previous=None if previous == NONE else Version(int(previous)),
-            trial=None if tail[0] == NONE else _trial(tail),
+            trial=None if experiment == NONE else _trial(experiment, stage, tail),
             by="edge",
             why="read back from the edge's map file",
             at=at,
         )
     except (ValueError, InvalidDeclaration) as error:
         raise UnreadableMapLine(f"{value!r}: {error}") from error
+    if map_value(route) != value:
+        raise UnreadableMapLine(f"{value!r} is written otherwise: {map_value(route)!r}")
+    return route
 
 
-def _trial(fields: list[str]) -> Trial:
-    experiment, stage, challenger, floor, cut, deadline_ms, unit, salt = fields
+def _trial(experiment: str, stage: str, fields: list[str]) -> Trial:
+    lanes, floor, cut, deadline_ms, unit, segments, salt = fields
+    signed = [int(version) for version in lanes.split(",")]
     return Trial(
         experiment=experiment_name(experiment),
         stage=int(stage),
-        challenger=Version(int(challenger)),
+        challengers=tuple(Version(abs(version)) for version in signed),
+        dropped=tuple(Version(-version) for version in signed if version < 0),
         cut=BasisPoints(int(cut)),
         floor=BasisPoints(int(floor)),
         unit=parse_unit(unit),
+        segments=_segments(segments),
         salt=salt,
         deadline=timedelta(milliseconds=int(deadline_ms)),
     )
+
+
+def _segments(text: str) -> Segments | None:
+    if text == NONE:
+        return None
+    header, colon, values = text.partition(":")
+    if not colon:
+        raise ValueError(f"{text!r} are no segments")
+    return Segments(header, tuple(values.split(",")))
 
 
 def replace_file(path: Path, body: bytes) -> None:

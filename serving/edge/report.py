@@ -18,6 +18,8 @@ class EdgeReport:
         backlog_bytes: Request log that is not yet in the store.
         lost_bytes: Request log that had to be dropped uncounted since the agent started.
         requests_seen: Requests in the log since the agent started.
+        requests: The same by model, for models that have a route.
+        since: When the agent started.
         malformed_lines: Log lines since the agent started that could not be read.
         break_glass: Models whose rollback at this edge the controller has not taken over yet.
         routes: Every route as known, so that lost routes can be rebuilt from here.
@@ -30,6 +32,8 @@ class EdgeReport:
     backlog_bytes: int
     lost_bytes: int
     requests_seen: int
+    requests: dict[ModelName, int]
+    since: datetime
     malformed_lines: int
     haproxy_up: bool
     break_glass: tuple[ModelName, ...]

@@ -14,9 +14,11 @@ local MAX_UNIT_BYTES = 256
 local DRAINED_BYTES = 256 * 1024 * 1024
 local NONE = '-'
 
--- Eleven fields between `|`, see serving.routes.map_value. The salt comes last and may be anything.
-local NUMBERS = '([%d-]+)|([%d-]+)|([%d-]+)|([%d-]+)|([%d-]+)|'
-local ROUTE = '^(%d+)|(%d+)|([%d-]+)|([^|]+)|' .. NUMBERS .. '([^|]+)|(.*)$'
+-- Thirteen fields between `|`, see serving.routes.map_value. The salt comes last and may be
+-- anything.
+local NUMBER, WORD = '([%d-]+)|', '([^|]+)|'
+local ROUTE = '^(%d+)|(%d+)|' .. NUMBER .. WORD .. NUMBER:rep(2) .. '([%d,-]+)|' .. NUMBER:rep(3)
+    .. WORD:rep(2) .. '(.*)$'
 
 local function read_key()
     local file = assert(io.open(key_file, 'rb'))
@@ -36,8 +38,12 @@ core.register_action('key', {'http-req'}, function(txn)
     txn:set_var('proc.key', txn.c:base64(raw_key))
 end)
 
+local MARKS = {champion = 'c', challenger = 't', veteran = 'v'}
+
 -- Everything about one side of a route that is the same for each of its requests.
-local function side(model, version, fallback, experiment, stage, variant, mark)
+local function side(model, version, fallback, route, variant)
+    local mark = variant and MARKS[variant] or NONE
+    local experiment, stage = route.experiment or NONE, route.stage or NONE
     return {
         version = version,
         path = '/hosts/' .. model .. '/' .. version .. '/infer',
@@ -48,9 +54,42 @@ local function side(model, version, fallback, experiment, stage, variant, mark)
     }
 end
 
+-- One for each challenger: what its units meet, below the floor and above it. A challenger that was
+-- dropped has a minus before its version: its units belong to the control.
+local function lanes(model, challengers, control, behind, route)
+    local found = {}
+    for dropped, version in challengers:gmatch('(%-?)(%d+)') do
+        local lane = {}
+        if dropped == '' then
+            lane.challenger = side(model, version, control, route, 'challenger')
+            -- Served like any challenger's; only who counts sees the difference.
+            lane.veteran = side(model, version, control, route, 'veteran')
+            lane.challenger.on_trial, lane.veteran.on_trial = true, true
+        else
+            lane.dropped = side(model, control, behind, route, 'veteran')
+        end
+        found[#found + 1] = lane
+    end
+    return found
+end
+
+-- The values of a header, `header:value,value`, by name.
+local function parse_segments(route, segments)
+    local header, values = segments:match('^([^:]+):(.+)$')
+    if header == nil then
+        return
+    end
+    local count = 0
+    route.segment_header, route.segments = header, {}
+    for value in values:gmatch('[^,]+') do
+        count = count + 1
+        route.segments[value] = count
+    end
+end
+
 local function parse(model, value)
-    local epoch, champion, previous, experiment, stage, challenger, floor, cut, deadline, unit,
-        salt = value:match(ROUTE)
+    local epoch, champion, previous, experiment, stage, control, challengers, floor, cut, deadline,
+        unit, segments, salt = value:match(ROUTE)
     if epoch == nil then
         return nil
     end
@@ -58,9 +97,11 @@ local function parse(model, value)
     local behind = previous == NONE and champion or previous
     local route = {value = value, epoch = epoch}
     if experiment == NONE then
-        route.champion = side(model, champion, behind, NONE, NONE, nil, NONE)
+        route.champion = side(model, champion, behind, route, nil)
         return route
     end
+    -- While some units are held back from the new champion, it answers for the old one.
+    behind = control == champion and behind or champion
     route.experiment = experiment
     route.stage = stage
     route.floor = tonumber(floor)
@@ -68,10 +109,12 @@ local function parse(model, value)
     route.deadline = tonumber(deadline)
     route.header = unit:match('^header:(.+)$')
     route.prefix = salt .. '/'
-    route.champion = side(model, champion, behind, experiment, stage, 'champion', 'c')
-    route.challenger = side(model, challenger, champion, experiment, stage, 'challenger', 't')
-    -- Served like any challenger's; only who counts sees the difference.
-    route.veteran = side(model, challenger, champion, experiment, stage, 'veteran', 'v')
+    route.champion = side(model, control, behind, route, 'champion')
+    route.lanes = lanes(model, challengers, control, behind, route)
+    parse_segments(route, segments)
+    if #route.lanes == 0 then
+        return nil
+    end
     return route
 end
 
@@ -104,13 +147,24 @@ local function assign(txn, route)
     else
         slot = txn.c:xxh32(route.prefix .. unit, 1) % SLOTS
     end
-    local bucket = txn.c:xxh32(route.prefix .. unit, 0) % BUCKETS
+    local keyed = route.prefix .. unit
+    local bucket = txn.c:xxh32(keyed, 0) % BUCKETS
     if bucket >= route.cut then
         return route.champion, slot
-    elseif bucket >= route.floor then
-        return route.challenger, slot
     end
-    return route.veteran, slot
+    local lane = route.lanes[#route.lanes == 1 and 1 or txn.c:xxh32(keyed, 2) % #route.lanes + 1]
+    if lane.dropped then
+        return lane.dropped, slot
+    elseif bucket >= route.floor then
+        return lane.challenger, slot
+    end
+    return lane.veteran, slot
+end
+
+-- Returns which of the declared segments the request is in; 0 if in none.
+local function segment(txn, route)
+    local value = route.segment_header and txn.f:req_fhdr(route.segment_header, -1)
+    return value and route.segments[value] or 0
 end
 
 -- In: txn.model, and txn.route, the model's value in the map. Out: the variables that
@@ -133,12 +187,13 @@ core.register_action('assign', {'http-req'}, function(txn)
     txn:set_var('txn.fallback_version', chosen.fallback_version)
     txn:set_var('txn.token', chosen.token)
     txn:set_var('txn.slot', slot)
+    txn:set_var('txn.segment', segment(txn, route))
     if chosen.variant ~= nil then
         txn:set_var('txn.experiment', route.experiment)
         txn:set_var('txn.stage', route.stage)
         txn:set_var('txn.variant', chosen.variant)
-        txn:set_var('txn.meets', chosen == route.champion and 'champion' or 'challenger')
-        if chosen ~= route.champion then
+        txn:set_var('txn.meets', chosen.on_trial and 'challenger' or 'champion')
+        if chosen.on_trial then
             txn:set_var('txn.deadline', route.deadline)
         end
     end

@@ -21,10 +21,10 @@ from serving.edge.mapfile import (
     render,
     replace_file,
 )
-from serving.routes import Route, SlowMark, Trial, Withdrawal, map_value
+from serving.routes import NOTHING_MORE, Route, Watch, Withdrawal, map_value
 
-MARKS_KEPT = 256
-"""Experiments whose slow marks are remembered: their last requests may still be in the log."""
+WATCHES_KEPT = 256
+"""Experiments whose watches are remembered: their last requests may still be in the log."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +44,7 @@ class Override:
 
     def is_undone_by(self, route: Route) -> bool:
         """Whether `route` would send traffic to what was withdrawn."""
-        challenger = route.trial and route.trial.challenger
-        return route.champion in self.withdrawn or challenger in self.withdrawn
+        return not self.withdrawn.isdisjoint({route.champion, *route.served})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +52,17 @@ class Known:
     """All that the edge knows; a value, replaced whole.
 
     Args:
-        marks: Marks of slow answers of every experiment seen lately, the latest last.
+        watches: What the collector counts of every experiment seen lately, the latest last.
     """
 
     routes: dict[ModelName, Route] = field(default_factory=dict)
     overrides: dict[ModelName, Override] = field(default_factory=dict)
-    marks: dict[ExperimentName, tuple[SlowMark, ...]] = field(default_factory=dict)
+    watches: dict[ExperimentName, Watch] = field(default_factory=dict)
 
     @property
-    def trials(self) -> Mapping[ModelName, Trial]:
-        """The trials that are running, by model."""
-        return {model: route.trial for model, route in self.routes.items() if route.trial}
+    def on_trial(self) -> tuple[Route, ...]:
+        """The routes that an experiment has put a trial into."""
+        return tuple(route for route in self.routes.values() if route.trial is not None)
 
     @property
     def map_values(self) -> Mapping[ModelName, str]:
@@ -78,19 +77,26 @@ class Known:
     def with_route(self, route: Route) -> "Known":
         """Obey `route`; an override of the model has then been taken over."""
         overrides = {name: it for name, it in self.overrides.items() if name != route.model}
-        marks = dict(self.marks)
+        watches = dict(self.watches)
         if route.trial is not None:
-            before = marks.pop(route.trial.experiment, ())
-            # A trial that was read back from the map has lost its marks.
-            marks[route.trial.experiment] = route.trial.slow or before
-        kept = dict(list(marks.items())[-MARKS_KEPT:])
+            before = watches.pop(route.trial.experiment, NOTHING_MORE)
+            # A trial that was read back from the map has lost its watch.
+            watch = route.trial.watch
+            watches[route.trial.experiment] = before if watch == NOTHING_MORE else watch
+        kept = dict(list(watches.items())[-WATCHES_KEPT:])
         return Known({**self.routes, route.model: route}, overrides, kept)
+
+    def without(self, model: ModelName) -> "Known":
+        """Have no route of `model` any more, nor a rollback of it to hold on to."""
+        routes = {name: it for name, it in self.routes.items() if name != model}
+        overrides = {name: it for name, it in self.overrides.items() if name != model}
+        return replace(self, routes=routes, overrides=overrides)
 
     def with_override(self, withdrawal: Withdrawal) -> "Known":
         """Obey a rollback made here, and hold on to it until the controller knows."""
         route = withdrawal.route
         before = self.overrides.get(route.model)
-        withdrawn = frozenset({withdrawal.from_version}) | (before.withdrawn if before else set())
+        withdrawn = frozenset(withdrawal.withdrawn) | (before.withdrawn if before else set())
         override = Override(route, withdrawn - {withdrawal.to_version})
         after = self.with_route(route)
         return replace(after, overrides={**after.overrides, route.model: override})

@@ -14,6 +14,7 @@ from experiments.errors import StaleRevision
 from experiments.store import Fence, Kind, Store, Stored
 from registry.refs import VersionRef
 from serving.errors import AlreadyDeployed
+from serving.hosts.faults import Fault
 
 HOST_DEPLOYMENT = "host"
 """Name of the one Serve deployment in the application of a version."""
@@ -45,6 +46,7 @@ class HostSpec:
     Args:
         artifact, digest: Where its files are and what they hash to, as the catalog says.
         cpus, gpus: For each replica; Ray's scheduler gives them away, nothing enforces them.
+        fault: Planted on purpose, to see whether it is found; only ever in a lane.
     """
 
     ref: VersionRef
@@ -53,6 +55,7 @@ class HostSpec:
     replicas: int = 1
     cpus: float = 0.1
     gpus: float = 0.0
+    fault: Fault = Fault.NONE
 
     def __post_init__(self) -> None:
         if self.replicas < 1:

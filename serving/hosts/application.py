@@ -22,6 +22,7 @@ class Host:
         workdir: Folder for copies of artifacts, on this node.
         hangs_after: Seconds in one call of the model after which the replica reports itself
             unhealthy, and Serve replaces it.
+        fault: A `serving.hosts.faults.Fault` to plant.
     """
 
     def __init__(
@@ -34,17 +35,24 @@ class Host:
         batch_rows: int,
         hangs_after: float,
         max_body_bytes: int,
+        fault: str = "none",
     ) -> None:
         # Imported here: `build` runs in a process of its own, which needs none of this.
         from registry.mlflow import load
         from serving.hosts.endpoint import HostEndpoint
+        from serving.hosts.faults import Fault
 
         model = load(artifact, digest, Path(workdir))
         if model.example is not None:
             model.predict(model.example)
         self._hangs_after = hangs_after
         self._endpoint = HostEndpoint(
-            ref, model, batch_rows=batch_rows, max_body_bytes=max_body_bytes
+            ref,
+            model,
+            batch_rows=batch_rows,
+            max_body_bytes=max_body_bytes,
+            example=model.example,
+            fault=Fault(fault),
         )
 
     def __serve_build_asgi_app__(self) -> Any:  # noqa: ANN401  Serve's name for it

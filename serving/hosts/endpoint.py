@@ -2,9 +2,11 @@
 
     GET  /         metadata         GET  /live     the process runs
     POST /infer    a prediction     GET  /ready    loaded and warmed up
+    GET  /example  a request that the model takes, if it was saved with one
 
-The paths stand below the version's route prefix. Plain ASGI: a framework's routing would cost
-more than the whole of the rest.
+The paths stand below the version's route prefix; an edge leads to all but the last, for an
+example may be somebody's data. Plain ASGI: a framework's routing would cost more than the whole of
+the rest.
 """
 
 import logging
@@ -18,9 +20,11 @@ from registry.refs import VersionRef
 from registry.tensors import Array
 from serving.errors import InvalidOutput, MalformedRequest, ModelFailed
 from serving.hosts.batching import Batcher
+from serving.hosts.faults import Fault, afflicted
 from serving.hosts.protocol import (
     read_request,
     require_outputs,
+    write_example,
     write_metadata,
     write_problem,
     write_response,
@@ -39,7 +43,7 @@ STATUSES: Mapping[type[TiltyardError], HTTPStatus] = {
 }
 """What is the client's fault is 4xx, and never charged to the model."""
 
-_PATHS = ("", "/", "/infer", "/live", "/ready")
+_PATHS = ("", "/", "/example", "/infer", "/live", "/ready")
 
 logger = logging.getLogger("ray.serve")
 
@@ -63,16 +67,27 @@ class HostEndpoint:
 
     Args:
         batch_rows: Most rows in one call of the model.
+        example: Inputs that the model was saved with.
+        fault: Planted on purpose, to see whether it is found.
     """
 
     def __init__(
-        self, ref: VersionRef, model: Model, *, batch_rows: int, max_body_bytes: int
+        self,
+        ref: VersionRef,
+        model: Model,
+        *,
+        batch_rows: int,
+        max_body_bytes: int,
+        example: Mapping[str, Array] | None = None,
+        fault: Fault = Fault.NONE,
     ) -> None:
         self._ref = ref
         self._signature = model.signature
         self._batcher = Batcher(model.predict, rows=batch_rows if _has_rows(model) else 1)
+        self._predict = afflicted(self._batcher.submit, fault)
         self._max_body_bytes = max_body_bytes
         self._metadata = write_metadata(ref, model.signature)
+        self._example = write_example(example)
 
     def busy_for(self) -> float:
         """Return for how many seconds the model has been at its present call."""
@@ -96,6 +111,11 @@ class HostEndpoint:
                 return await self._infer(receive)
             case "GET", "" | "/":
                 return HTTPStatus.OK, self._metadata
+            case "GET", "/example" if self._example is not None:
+                return HTTPStatus.OK, self._example
+            case "GET", "/example":
+                error = MalformedRequest("the model was saved without an input example")
+                return HTTPStatus.NOT_FOUND, write_problem(error, HTTPStatus.NOT_FOUND)
             case "GET", "/ready":
                 return HTTPStatus.OK, b'{"ready":true}'
             case "GET", "/live":
@@ -108,7 +128,7 @@ class HostEndpoint:
         try:
             request = read_request(await self._body(receive))
             require_outputs(request, self._signature)
-            outputs = await self._batcher.submit(request.inputs)
+            outputs = await self._predict(request.inputs)
             body = write_response(self._ref, request, outputs, self._signature)
         except TiltyardError as error:
             status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)

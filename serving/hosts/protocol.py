@@ -122,6 +122,17 @@ def write_metadata(ref: VersionRef, signature: Signature | None) -> bytes:
     )
 
 
+def write_example(example: Mapping[str, Array] | None) -> bytes | None:
+    """Return the request that asks what a model was saved with; None if no JSON can say it."""
+    if not example:
+        return None
+    try:
+        tensors = [_write_tensor(name, array, None) for name, array in example.items()]
+        return orjson.dumps({"inputs": tensors}, option=orjson.OPT_SERIALIZE_NUMPY)
+    except InvalidOutput:
+        return None
+
+
 def write_problem(error: TiltyardError, status: HTTPStatus) -> bytes:
     """Return `error` as a problem document (RFC 9457) with its stable code."""
     return orjson.dumps(problem_document(status, error.code, error.message, error.hint))

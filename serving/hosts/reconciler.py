@@ -48,6 +48,9 @@ class Serve(Protocol):
     async def probe(self, ref: VersionRef) -> bool:
         """Tell whether the version answers through the ingress; does not raise."""
 
+    async def example(self, ref: VersionRef) -> bytes | None:
+        """Return a request that the version takes; None if it was saved without one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -14,6 +14,7 @@ import httpx2
 from registry.refs import ModelName, Version, VersionRef
 from serving.errors import HostsUnavailable
 from serving.hosts import HOST_DEPLOYMENT, HostSpec
+from serving.hosts.faults import Fault
 from serving.routes import host_path
 
 _APPLICATIONS = "/api/serve/applications/"
@@ -87,6 +88,8 @@ def application_config(spec: HostSpec, options: HostOptions) -> dict[str, Any]:
             "batch_rows": options.batch_rows,
             "hangs_after": options.hangs_after,
             "max_body_bytes": options.max_body_bytes,
+            # Left out where there is none, so that no host is changed for it.
+            **({} if spec.fault is Fault.NONE else {"fault": spec.fault.value}),
         },
         "deployments": [
             {
@@ -120,6 +123,7 @@ def declared_spec(config: Mapping[str, Any]) -> HostSpec | None:
             replicas=deployment["num_replicas"],
             cpus=resources["num_cpus"],
             gpus=resources["num_gpus"],
+            fault=Fault(args.get("fault", Fault.NONE)),
         )
     except (KeyError, TypeError, ValueError):
         return None
@@ -193,6 +197,20 @@ class ServeClient:
             return (await self._client.get(url, timeout=2.0)).status_code == 200
         except httpx2.HTTPError:
             return False
+
+    async def example(self, ref: VersionRef) -> bytes | None:
+        """Return a request that the version takes, as it was saved with it; None if there is none.
+
+        Raises:
+            HostsUnavailable: the version does not answer through Serve's ingress.
+        """
+        host, port = self._options.ingress_host, self._options.ingress_port
+        try:
+            url = f"http://{host}:{port}{host_path(ref)}/example"
+            answer = await self._client.get(url, timeout=5.0)
+        except httpx2.HTTPError as error:
+            raise HostsUnavailable(f"{ref} does not answer: {type(error).__name__}") from error
+        return answer.content if answer.status_code == 200 else None
 
     async def _ask(self, method: str, **content: Any) -> httpx2.Response:  # noqa: ANN401
         try:

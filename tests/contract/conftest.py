@@ -5,21 +5,76 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from experiments.store import Store
+from experiments.model import ExperimentName, Variant
+from experiments.stats.moments import Moments
+from experiments.store import Cell, OutcomeRecord, Store
 from experiments.store.memory import MemoryStore
 from experiments.store.redis import RedisStore
+from registry.refs import Version
 from serving.redis_binary import redis_command
 
 _START_SECONDS = 30
+
+DIGITS = ExperimentName("digits-v2")
+
+
+def cell(
+    counter: str = "units",
+    *,
+    stage: int = 0,
+    variant: Variant = Variant.CHALLENGER,
+    version: int = 2,
+    segment: int = 0,
+    cohort: int = 0,
+    experiment: str = DIGITS,
+) -> Cell:
+    where = ExperimentName(experiment), stage, variant, Version(version)
+    return Cell(*where, counter, segment=segment, cohort=cohort)
+
+
+def outcome(
+    token: str,
+    *,
+    slot: int | None = None,
+    counter: str = "correct:1",
+    pair: tuple[float, float] | None = None,
+    stage: int = 0,
+    variant: Variant = Variant.CHALLENGER,
+    version: int = 2,
+    segment: int = 0,
+    cohort: int = 0,
+    experiment: str = DIGITS,
+) -> OutcomeRecord:
+    where = cell(
+        counter,
+        stage=stage,
+        variant=variant,
+        version=version,
+        segment=segment,
+        cohort=cohort,
+        experiment=experiment,
+    )
+    return OutcomeRecord(where, token, slot, datetime.now(UTC) + timedelta(days=1), pair)
+
+
+async def counts(store: Store, experiment: ExperimentName) -> dict[Cell, int]:
+    return dict((await store.readings(experiment)).counts)
+
+
+def assert_close(found: Mapping[Cell, Moments], wanted: Mapping[Cell, Moments]) -> None:
+    """Nothing but rounding may tell `found` from `wanted`."""
+    assert found.keys() == wanted.keys()
+    for cell, moments in wanted.items():
+        assert astuple(found[cell]) == pytest.approx(astuple(moments), rel=1e-9, abs=1e-9)
 
 
 def free_port() -> int:

@@ -3,27 +3,30 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
 
 from experiments.errors import LeaseLost, StoreUnavailable
-from experiments.model import ExperimentName, Variant
-from experiments.store import ANY, Applied, Batch, Cell, Fence, Kind, OutcomeRecord, Store, Stored
+from experiments.stats.moments import Moments
+from experiments.store import ANY, Applied, Batch, Fence, Kind, Readings, Store, Stored
 from experiments.store import redis as adapter
 from experiments.store.memory import MemoryStore
 from experiments.store.redis import RedisStore
-from tests.contract.conftest import HandClock, RedisServer, eventually, free_port
+from tests.contract.conftest import (
+    DIGITS,
+    RedisServer,
+    cell,
+    counts,
+    eventually,
+    free_port,
+    outcome,
+)
 
 LONG = timedelta(minutes=5)
-DIGITS = ExperimentName("digits-v2")
-UNITS = Cell(DIGITS, 0, Variant.CHALLENGER, "units")
-CORRECT = Cell(DIGITS, 0, Variant.CHALLENGER, "correct:1")
-
-
-def outcome(token: str) -> OutcomeRecord:
-    return OutcomeRecord(CORRECT, token, None, "correct", datetime.now(UTC) + timedelta(days=1))
+UNITS = cell("units")
+CORRECT = cell("correct:1")
 
 
 async def enter_watch(store: Store) -> None:
@@ -43,7 +46,8 @@ EVERYTHING: dict[str, Callable[[Store], Awaitable[object]]] = {
     "apply": lambda store: store.apply(Batch("edge-0", 0, 1, {UNITS: 1})),
     "position": lambda store: store.position("edge-0"),
     "observe": lambda store: store.observe([outcome("a")]),
-    "counters": lambda store: store.counters(DIGITS),
+    "observe_pair": lambda store: store.observe([outcome("b", pair=(1.0, 0.0))]),
+    "readings": lambda store: store.readings(DIGITS),
 }
 
 
@@ -133,7 +137,8 @@ async def test_what_was_acknowledged_survives_kill_9(mortal_redis: RedisServer) 
         fence = await store.lead("control-a", ttl=LONG)
         await store.write(Kind.ROUTE, "digits", b"route", expected=0, fence=fence)
         await store.beat(Kind.EDGE, "edge-0", b"alive", ttl=LONG)
-        await store.observe([outcome("a")])
+        told = [outcome("a"), outcome("b", counter="revenue:1", pair=(0.1, 3.0))]
+        await store.observe(told)
         for batch in batches:
             await store.apply(batch)
         await eventually(lambda: is_on_file(mortal_redis))
@@ -144,8 +149,10 @@ async def test_what_was_acknowledged_survives_kill_9(mortal_redis: RedisServer) 
 
         assert await store.position("edge-0") == 300
         assert await store.apply(batches[-1]) == 300
-        assert await store.counters(DIGITS) == {UNITS: 300, CORRECT: 301 + 1}
-        assert await store.observe([outcome("a")]) == [Applied.DUPLICATE]
+        assert await store.readings(DIGITS) == Readings(
+            {UNITS: 300, CORRECT: 301 + 1}, {cell("revenue:1"): Moments(1, 0.1, 0.0, 3.0)}
+        )
+        assert await store.observe(told) == [Applied.DUPLICATE] * 2
         assert await store.read(Kind.ROUTE, "digits") == Stored(b"route", 1)
         assert await store.read(Kind.EDGE, "edge-0") == Stored(b"alive", 1)
         assert await store.lead("control-b", ttl=LONG) is None
@@ -182,7 +189,7 @@ async def test_batches_sent_while_redis_is_killed_count_once(mortal_redis: Redis
             mortal_redis.kill()
             await asyncio.to_thread(mortal_redis.start)
         await sender
-        assert await store.counters(DIGITS) == {UNITS: wanted}
+        assert await counts(store, DIGITS) == {UNITS: wanted}
 
 
 async def has_reached(store: Store, wanted: int) -> bool:
@@ -299,51 +306,6 @@ async def test_a_cancelled_watcher_leaves_no_subscription_behind(
             return await redis.pubsub_numsub(channel) == [(channel.encode(), 0)]
 
         await eventually(is_gone)
-
-
-async def test_a_redis_out_of_memory_refuses_a_batch_as_a_whole(
-    mortal_redis: RedisServer,
-) -> None:
-    async with (
-        RedisStore.open(mortal_redis.url) as store,
-        Redis.from_url(mortal_redis.url) as redis,
-    ):
-        await store.apply(Batch("edge-0", 0, 1, {UNITS: 1}))
-        await redis.config_set("maxmemory", "1mb")
-        await redis.config_set("maxmemory-policy", "noeviction")
-        await redis.execute_command("SET", "filler", b"x")
-        await redis.config_set("maxmemory", "1")
-        with pytest.raises(StoreUnavailable, match=r"refuses: .*memory"):
-            await store.apply(Batch("edge-0", 1, 2, {UNITS: 1}, {CORRECT: frozenset({1})}))
-        with pytest.raises(StoreUnavailable, match=r"refuses: .*memory"):
-            await store.observe([outcome("a")])
-        assert await store.counters(DIGITS) == {UNITS: 1}
-        await redis.config_set("maxmemory", "0")
-        assert await store.apply(Batch("edge-0", 1, 2, {UNITS: 1})) == 2
-
-
-async def test_all_that_is_remembered_about_outcomes_is_forgotten_in_time(
-    redis_server: RedisServer,
-) -> None:
-    async with (
-        RedisStore.open(redis_server.url, prefix="forget:") as store,
-        Redis.from_url(redis_server.url) as redis,
-    ):
-        await store.observe([outcome("a"), outcome("b")])
-        used = await redis.keys("forget:used:*")
-        assert len(used) == 1
-        assert 86_400 < await redis.ttl(used[0]) <= 86_400 + 3_600
-
-
-async def test_the_memory_store_forgets_tokens_that_would_be_late() -> None:
-    clock = HandClock()
-    store = MemoryStore(now=clock)
-    record = OutcomeRecord(CORRECT, "a", None, "correct", clock.now + timedelta(days=1))
-    assert await store.observe([record]) == [Applied.COUNTED]
-    clock.now += timedelta(days=1)
-    assert await store.observe([record]) == [Applied.DUPLICATE]
-    clock.now += timedelta(hours=1)
-    assert await store.observe([record]) == [Applied.COUNTED]
 
 
 async def test_every_key_begins_with_the_prefix(mortal_redis: RedisServer) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from experiments.model import BasisPoints, ExperimentName, RequestUnit, Unit
+from experiments.model import BasisPoints, ExperimentName, RequestUnit, Segments, Unit
 from registry.refs import ModelName, Version
 from serving.edge.config import EdgeFiles, command, open_log, write
 from serving.edge.logline import RequestLine, parse
@@ -309,6 +309,9 @@ def make_route(
     previous: Version | None = None,
     deadline: timedelta = timedelta(seconds=5),
     champion: Version = CHAMPION,
+    challengers: tuple[Version, ...] = (CHALLENGER,),
+    dropped: tuple[Version, ...] = (),
+    segments: Segments | None = None,
 ) -> Route:
     """Return a route, with a trial if `cut` is given."""
     trial = None
@@ -316,12 +319,14 @@ def make_route(
         trial = Trial(
             experiment=ExperimentName("trial"),
             stage=4,
-            challenger=CHALLENGER,
+            challengers=challengers,
+            dropped=dropped,
             cut=BasisPoints(cut),
             floor=BasisPoints(floor),
             unit=unit or RequestUnit(),
             salt=salt,
             deadline=deadline,
+            segments=segments,
         )
     now = datetime.now(UTC)
     return Route(MODEL, epoch, champion, previous, trial, by="test", why="test", at=now)

@@ -46,17 +46,34 @@ def counted(view: Mapping[str, Any]) -> Cells:
     """Return what control shows of an experiment."""
     cells: dict[tuple[int, str], Mapping[str, int]] = {}
     for stage in view["evidence"]["stages"]:
-        for variant in Variant:
-            tally = dict(stage[variant])
-            bad = tally.pop("bad")
-            cells[stage["stage"], variant] = tally | {"error_rate": bad.get("error_rate", 0)}
+        (challenger,) = stage["challengers"].values()
+        arms = {
+            Variant.CHAMPION: stage["champion"],
+            Variant.CHALLENGER: challenger,
+            Variant.VETERAN: stage["veterans"],
+        }
+        for variant, tally in arms.items():
+            cells[stage["stage"], variant] = _counters(tally)
     return _without_zeros(cells)
+
+
+def _counters(tally: Mapping[str, Any]) -> dict[str, int]:
+    def count(metric: str, index: str) -> int:
+        found: int = tally["samples"].get(metric, {}).get("counts", {}).get(index, 0)
+        return found
+
+    return {
+        **{name: tally[name] for name in ("requests", "failovers", "units")},
+        "error_rate": count("error_rate", "1"),
+        "successes": count("correct", "1"),
+        "failures": count("correct", "0"),
+    }
 
 
 def misplaced(answers: Iterable[Answer], view: Mapping[str, Any]) -> list[Answer]:
     """Return the answers whose unit did not belong to the variant that they name."""
     name = view["name"]
-    stages = {stage["stage"]: stage for stage in view["evidence"]["stages"]}
+    stages = {stage["number"]: stage for stage in view["stages"]}
     wrong = []
     for answer in answers:
         found = answer.prediction

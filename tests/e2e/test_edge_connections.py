@@ -107,7 +107,7 @@ def on_trial(edge: Edge, challenger: Version, experiment: str) -> None:
     trial = Trial(
         experiment=ExperimentName(experiment),
         stage=0,
-        challenger=challenger,
+        challengers=(challenger,),
         cut=BasisPoints(5_000),
         unit=RequestUnit(),
         salt=experiment,

@@ -105,10 +105,10 @@ async def everything(control: ControlClient) -> dict[str, Any]:
         "history": await control.history(MODEL),
         "experiments": {view["name"]: view["state"] for view in views},
         "outcomes": [
-            (tally["successes"], tally["failures"], tally["bad"])
+            tally["samples"]
             for view in views
             for stage in view["evidence"]["stages"]
-            for tally in (stage["champion"], stage["challenger"])
+            for tally in (stage["champion"], *stage["challengers"].values())
             if view["model"] == MODEL
         ],
     }

@@ -49,7 +49,7 @@ async def registry_agrees(system: System, control: ControlClient) -> None:
         route = await control.route(MODEL)
         async with system.catalog() as catalog:
             names = await catalog.aliases(ModelName(MODEL))
-        trial = route["trial"] and route["trial"]["challenger"]
+        trial = route["trial"] and route["trial"]["challengers"][0]
         standing = (route["champion"], route["previous"], trial)
         return (names.champion, names.previous, names.challenger) == standing
 
@@ -72,7 +72,7 @@ async def test_an_edge_rolls_back_by_itself_and_is_believed_later(
             done = await break_glass(outages.door, Order(ModelName(MODEL), BY, why))
             acknowledged = monotonic()
             await traffic.answered(50)
-        assert (done.from_version, done.to_version, done.break_glass) == (2, 1, True)
+        assert (done.withdrawn, done.to_version, done.break_glass) == ((2,), 1, True)
         for name, mark in killed.items():
             await outages.another(name, mark)
         await outages.well(control)
@@ -110,7 +110,7 @@ async def test_control_rolls_back_through_the_edge_while_redis_hangs(
             acknowledged = monotonic()
             await traffic.answered(50)
         assert done["break_glass"]
-        assert (done["from_version"], done["to_version"]) == (2, 1)
+        assert (done["withdrawn"], done["to_version"]) == ([2], 1)
         view = await outages.ended(control, name)
         await traffic.answered(50)
     assert traffic.failed == []

@@ -145,7 +145,7 @@ async def test_a_rollback_by_hand_is_obeyed_when_it_is_acknowledged(
         done = await control.rollback(MODEL, by=BY, why="second thoughts")
         acknowledged = monotonic()
         await traffic.answered(50)
-    assert (done["from_version"], done["to_version"]) == (BETTER, FAIR)
+    assert (done["withdrawn"], done["to_version"]) == ([BETTER], FAIR)
     assert (done["edges"], done["silent"]) == ([stories.settings.edge_name], [])
     assert done["milliseconds"] > 0
     assert traffic.failed == []

@@ -10,7 +10,17 @@ from typer.testing import CliRunner
 
 from serving.cli import app
 
-SLOW = ("mlflow", "ray", "scipy", "numpy", "redis", "fastapi", "httpx2", "pydantic_settings")
+SLOW = (
+    "mlflow",
+    "ray",
+    "scipy",
+    "numpy",
+    "matplotlib",
+    "redis",
+    "fastapi",
+    "httpx2",
+    "pydantic_settings",
+)
 """What `tiltyard --help` can do without."""
 
 COMMANDS = {
@@ -25,6 +35,9 @@ COMMANDS = {
     "rollback",
     "history",
     "status",
+    "plan",
+    "simulate",
+    "certify",
     "receipt",
     "replay",
     "outcome",

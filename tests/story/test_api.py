@@ -6,6 +6,7 @@ import pkgutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import httpx2
 import pytest
@@ -40,7 +41,7 @@ async def everything(world: World) -> object:
     """Return all that a command could have changed."""
     kinds = {kind: dict(await world.store.read_all(kind)) for kind in Kind}
     names = [await world.catalog.aliases(model) for model in await world.catalog.models()]
-    return kinds, names, dict(await world.store.counters(EVIDENCE))
+    return kinds, names, dict((await world.store.readings(EVIDENCE)).counts)
 
 
 def refused(answer: httpx2.Response, status: int, code: str) -> dict[str, object]:
@@ -97,10 +98,14 @@ async def test_the_openapi_document_lists_every_path(http):
         "/v1/models/{model}/history",
         "/v1/experiments",
         "/v1/experiments/{name}",
+        "/v1/experiments/{name}/trail",
         "/v1/experiments/{name}/{action}",
         "/v1/receipts/{receipt}",
         "/v1/receipts/{receipt}/replay",
         "/v1/outcomes",
+        "/v1/certify/{model}",
+        "/v1/certify/{model}/example",
+        "/v1/certify/{model}/trials",
     }
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     assert all(operation["description"] for operation in operations)
@@ -112,7 +117,7 @@ def test_every_module_of_the_api_has_its_router_included():
         for found in pkgutil.iter_modules(serving.api.__path__)
         if found.name != "__main__"
     ]
-    assert sum(hasattr(module, "router") for module in routers) == 4
+    assert sum(hasattr(module, "router") for module in routers) == 5
 
 
 # What works
@@ -191,30 +196,36 @@ async def test_an_experiment_goes_from_its_file_to_a_promotion_and_its_receipts(
     assert (found["state"], found["decision"]) == ("promoted", None)
     history = (await http.get("/v1/models/digits/history")).json()
     assert [change["after"] for change in history["champions"]] == [1, 2]
-    assert [receipt["act"] for receipt in history["receipts"]] == ["promote", "continue"]
+    acts = [receipt["act"] for receipt in history["receipts"]]
+    assert acts == ["promote", "continue", "start", "adopt"]
     for receipt in history["receipts"]:
         again = await http.post(f"/v1/receipts/{receipt['id']}/replay")
         assert again.json()["same"] is True
+
+
+async def main_effects(http: httpx2.AsyncClient) -> list[dict[str, Any]]:
+    """Return how large the difference is, by metric."""
+    (challenger,) = (await http.get("/v1/experiments/digits-v2")).json()["report"]["challengers"]
+    return [metric["effects"][0] for metric in challenger["metrics"]]
 
 
 async def test_intervals_have_numbers_where_there_is_data_and_reasons_where_there_is_none(
     world, http
 ):
     await world.start()
-    empty = (await http.get("/v1/experiments/digits-v2")).json()["intervals"]
-    assert [set(each) for each in empty] == [{"metric", "effect", "reason"}] * 3
+    assert [set(each["interval"]) for each in await main_effects(http)] == [{"reason"}] * 3
     await world.traffic(4000, goal=(0.8, 0.9), errors=(0.02, 0.02))
-    goal, failing, slow = (await http.get("/v1/experiments/digits-v2")).json()["intervals"]
-    assert goal["low"] < 0.1 < goal["high"]
+    goal, failing, slow = await main_effects(http)
+    assert goal["interval"]["low"] < 0.1 < goal["interval"]["high"]
     assert goal["level"] == pytest.approx(0.95)
-    assert failing["low"] < 1 < failing["high"]
-    assert slow["reason"] == "no bad unit with either variant"
+    assert failing["interval"]["low"] < 1 < failing["interval"]["high"]
+    assert slow["interval"] == {"reason": "no unit with an event in either arm"}
 
 
 async def test_a_ratio_that_nothing_bounds_yet_has_no_upper_end(world, http):
     await world.start()
     await world.traffic(2000, errors=(0, 0.1))
-    ratio = (await http.get("/v1/experiments/digits-v2")).json()["intervals"][1]
+    ratio = (await main_effects(http))[1]["interval"]
     assert ratio["low"] > 1
     assert (ratio["high"], ratio["estimate"]) == (None, None)
 
@@ -249,7 +260,7 @@ async def test_a_rollback_names_from_to_and_every_edge_and_has_a_reason_even_if_
     await world.add_edge("edge-1")
     await http.post("/v1/models/digits/promote", json={"version": 2, "by": "ada"})
     answer = (await http.post("/v1/models/digits/rollback", json={"by": "ada"})).json()
-    assert (answer["from_version"], answer["to_version"]) == (2, 1)
+    assert (answer["withdrawn"], answer["to_version"]) == ([2], 1)
     assert answer["edges"] == ["edge-0", "edge-1"]
     assert answer["silent"] == []
     assert answer["milliseconds"] >= 0
@@ -352,7 +363,7 @@ async def test_a_version_with_another_signature_than_the_champions_is_refused(wo
 BAD_FILES = {
     "shares that shrink": ("share: [5%, 50%]", "share: [50%, 5%]", "share[1]"),
     "shares past the whole": ("share: [5%, 50%]", "share: [5%, 105%]", "share[1]"),
-    "an unknown metric": ("metric: error_rate", "metric: happiness", "guardrails[0].metric"),
+    "an unknown metric": ("metric: error_rate", "metric: happiness", "guardrails[0].kind"),
     "an unknown unit": ("unit: header:x-unit-id", "unit: cookie:id", "unit"),
     "an unknown field": ("challenger: 2", "challenger: 2\nchalenger: 2", "chalenger"),
     "a number that is none": ("min_effect: 1%", "min_effect: .nan", "goal.min_effect"),
@@ -710,7 +721,7 @@ def outcome(prediction_id: str, value: object = 1) -> dict[str, object]:
 
 
 async def counted(world: World) -> dict[str, int]:
-    counters = await world.store.counters(EVIDENCE)
+    counters = (await world.store.readings(EVIDENCE)).counts
     totals: dict[str, int] = {}
     for cell, count in counters.items():
         totals[cell.counter] = totals.get(cell.counter, 0) + count

@@ -34,13 +34,14 @@ class Terminal:
     folder: Path
     transport: httpx2.AsyncBaseTransport | None = None
     width: int = 110
+    height: int = 100
     is_tty: bool = False
     looks: int = 0
 
     def __call__(self, *words: object, stdin: str | None = None) -> Result:
         session = Session(transport=self.transport or self.world.transport(), pause=self._pause)
         arguments = [str(word) for word in words]
-        env = {"COLUMNS": str(self.width), "LINES": "100"}
+        env = {"COLUMNS": str(self.width), "LINES": str(self.height)}
         env |= {"FORCE_COLOR": "1"} if self.is_tty else {"NO_COLOR": "1"}
         result = CliRunner().invoke(app, arguments, obj=session, input=stdin, env=env)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -207,7 +208,16 @@ def test_rollback_tells_from_to_edges_and_milliseconds(tiltyard):
 def test_rollback_goes_to_a_version_of_ones_choice(tiltyard):
     tiltyard("promote", "digits", 2)
     found = tiltyard.json("rollback", "digits", "--to", 1, "--why", "a drill")
-    assert (found["from_version"], found["to_version"], found["edges"]) == (2, 1, ["edge-0"])
+    assert (found["withdrawn"], found["to_version"], found["edges"]) == ([2], 1, ["edge-0"])
+
+
+def test_a_rollback_names_every_version_that_it_withdraws(tiltyard):
+    world = tiltyard.world
+    asyncio.run(world.deploy(asyncio.run(world.register()).version))
+    asyncio.run(world.start(FILE.replace("challenger: 2", "challengers: [2, 3]")))
+    assert "2, 3" in tiltyard("experiment", "list").stdout
+    result = tiltyard("rollback", "digits")
+    assert result.stdout.startswith("digits: versions 2 and 3 -> version 1 in ")
 
 
 def test_a_rollback_that_an_edge_has_not_obeyed_yet_is_no_success(tiltyard):
@@ -250,7 +260,7 @@ def at_the_edge(tiltyard, monkeypatch) -> list[Order]:
         done = await agent.roll_back(
             order.model, by=order.by, why=order.why, withdrawn=order.withdrawn
         )
-        versions = (done.from_version, done.to_version)
+        versions = (done.withdrawn, done.to_version)
         return RolledBack(order.model, *versions, ("edge-0",), (), 0.5, None, break_glass=True)
 
     monkeypatch.setattr("serving.break_glass.break_glass", break_glass)
@@ -299,7 +309,7 @@ def test_a_rollback_whose_answer_is_lost_takes_nothing_more_back(tiltyard, at_th
     tiltyard.transport = httpx2.MockTransport(mute)
     result = tiltyard("rollback", "digits")
     assert result.exit_code == 0, result.stderr
-    assert at_the_edge[0].withdrawn == 1
+    assert at_the_edge[0].withdrawn == (1,)
     route = tiltyard.world.edges["edge-0"].route()
     assert (route.champion, route.previous, route.trial) == (2, 1, None)
 
@@ -341,8 +351,9 @@ def test_without_control_and_without_an_edge_here_rollback_cannot_reach_anything
 def test_an_experiment_is_started_steered_and_listed(tiltyard):
     assert "No experiment" not in tiltyard("experiment", "list").stdout
     started = tiltyard("experiment", "start", tiltyard.file())
-    assert started.stdout == (
+    assert started.stdout.startswith(
         "digits-v2 is ramping: 5 % of units meet the challenger, stage 1 of 2.\n"
+        "The traffic of digits is not known yet"
     )
     assert "paused at 5 %" in tiltyard("experiment", "pause", "digits-v2").stdout
     assert "ramping" in tiltyard("experiment", "resume", "digits-v2").stdout
@@ -383,7 +394,7 @@ def test_show_draws_both_variants_every_test_and_what_follows(tiltyard, width):
         "version 2 against champion 1",
         "1,900",
         "superior",
-        "sample ratio",
+        "Sample ratio",
         "Now: go on.",
         "error_rate",
         "points",
@@ -500,7 +511,12 @@ def test_replay_makes_a_decision_again(tiltyard):
     run_to(tiltyard, 0.9)
     tiltyard("experiment", "watch", "digits-v2")
     receipts = tiltyard.json("history", "digits")["receipts"]
-    assert [each["act"] for each in receipts] == ["promote", "continue"]
+    assert [each["act"] for each in receipts] == [
+        "promote",
+        "continue",
+        "start",
+        "adopt",
+    ]
     result = tiltyard("replay", receipts[0]["id"][:12])
     assert result.exit_code == 0
     assert "comes out the same: promote" in result.stdout

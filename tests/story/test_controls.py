@@ -1,6 +1,7 @@
 """Several controls, several people: one leads, and of two that want the same thing one gets it."""
 
 import asyncio
+from datetime import datetime
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.story.crashes import (
     BAD,
     GOOD,
     SETTLED,
+    STARTED,
     at_second_stage,
     ending,
     promoted,
@@ -43,10 +45,10 @@ async def test_a_defect_that_one_experiment_brings_out_does_not_stop_the_others(
     await world.traffic(2000, **BAD)
     whole = Controller.evidence
 
-    async def poisoned(self: Controller, experiment: Experiment) -> Evidence:
+    async def poisoned(self: Controller, experiment: Experiment, now: datetime) -> Evidence:
         if experiment.declaration.model == letters:
             raise ZeroDivisionError("a defect")
-        return await whole(self, experiment)
+        return await whole(self, experiment, now)
 
     monkeypatch.setattr(Controller, "evidence", poisoned)
     ticked = await world.tick()
@@ -91,7 +93,7 @@ async def test_a_leader_that_overslept_changes_nothing(tmp_path, asleep_before):
     users.assert_at_rest()
     end = await ending(world)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500, 5000])}
-    assert end.acts == ["continue", "roll_back"]
+    assert end.acts == [*STARTED, "continue", "roll_back"]
     assert (end.champion, end.trial) == (1, None)
 
 
@@ -213,7 +215,7 @@ async def test_a_rollback_that_the_controller_was_quicker_than_still_goes_back(t
 
     world.records.keep_receipt = kept
     rolled_back = await world.control.rollback(ORDER)
-    assert (rolled_back.from_version, rolled_back.to_version) == (2, 1)
+    assert (rolled_back.withdrawn, rolled_back.to_version) == ((2,), 1)
     await world.live(SETTLED)
     users.assert_at_rest()
     assert (await world.route()).champion == 1

@@ -11,7 +11,16 @@ from registry.refs import Version, VersionRef
 from serving.break_glass import Order
 from serving.rollback import Rollback
 from serving.switch import Switch
-from tests.story.crashes import BAD, GOOD, SETTLED, ending, promoted, started, with_crashes
+from tests.story.crashes import (
+    BAD,
+    GOOD,
+    SETTLED,
+    STARTED,
+    ending,
+    promoted,
+    started,
+    with_crashes,
+)
 from tests.story.users import Users
 from tests.story.world import DIGITS, FILE, World
 
@@ -58,7 +67,7 @@ async def test_a_rollback_at_an_edge_holds_there_at_once_and_everywhere_when_the
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500])}
     assert (end.champion, end.previous, end.trial) == (1, None, None)
     assert end.history == [1]
-    assert end.acts == ["rollback"]
+    assert end.acts == [*STARTED, "rollback"]
     assert end.hosts == {"digits/1": "hot"}
 
 
@@ -76,7 +85,7 @@ async def test_a_promoted_version_is_taken_back_at_an_edge(tmp_path):
     end = await with_crashes(tmp_path, story, prepared=broken_glass)
     assert (end.champion, end.previous, end.trial) == (1, None, None)
     assert end.history == [1, 2, 1]
-    assert end.acts == ["continue", "promote", "rollback"]
+    assert end.acts == [*STARTED, "continue", "promote", "rollback"]
     assert end.aliases.champion == 1
 
 

@@ -7,8 +7,16 @@ import pytest
 from experiments.lifecycle import Event, State
 from registry.refs import Version, VersionRef
 from serving.errors import TargetNotHot
-from tests.story.crashes import BAD, GOOD, at_second_stage, started, with_crashes
-from tests.story.world import DIGITS, World
+from tests.story.crashes import (
+    ADOPTED,
+    BAD,
+    GOOD,
+    STARTED,
+    at_second_stage,
+    started,
+    with_crashes,
+)
+from tests.story.world import DIGITS, FILE, World
 
 VERSION_1, VERSION_2 = (VersionRef(DIGITS, Version(number)) for number in (1, 2))
 
@@ -34,7 +42,7 @@ async def test_a_better_challenger_climbs_the_ramp_and_is_promoted(tmp_path):
     assert end.aliases.champion == 2
     assert end.aliases.previous == 1
     assert end.history == [1, 2]
-    assert end.acts == ["continue", "promote"]
+    assert end.acts == [*STARTED, "continue", "promote"]
     assert end.hosts == {"digits/1": "hot", "digits/2": "hot"}
 
 
@@ -57,7 +65,7 @@ async def test_a_harmful_challenger_is_rolled_back_and_unloaded(tmp_path, harm, 
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500])}
     assert (end.champion, end.previous, end.trial) == (1, None, None)
     assert end.history == [1]
-    assert end.acts == ["roll_back"]
+    assert end.acts == [*STARTED, "roll_back"]
     assert end.hosts == {"digits/1": "hot"}
 
 
@@ -77,7 +85,7 @@ async def test_units_that_are_not_divided_as_meant_halt_the_experiment(tmp_path)
     end = await with_crashes(tmp_path, story, prepared=started)
     assert end.experiments == {"digits-v2": (State.STOPPED, [500])}
     assert (end.champion, end.previous, end.trial) == (1, None, None)
-    assert end.acts == ["halt", "stop"]
+    assert end.acts == [*STARTED, "halt", "stop"]
     assert end.hosts == {"digits/1": "hot", "digits/2": "hot"}
 
 
@@ -90,7 +98,7 @@ async def test_an_experiment_without_a_verdict_ends_when_its_time_is_up(tmp_path
     end = await with_crashes(tmp_path, story, prepared=started)
     assert end.experiments == {"digits-v2": (State.INCONCLUSIVE, [500])}
     assert (end.champion, end.previous, end.trial) == (1, None, None)
-    assert end.acts == ["inconclusive"]
+    assert end.acts == [*STARTED, "inconclusive"]
 
 
 async def test_nothing_is_decided_of_an_experiment_that_nobody_has_met(tmp_path):
@@ -122,7 +130,7 @@ async def test_an_experiment_is_paused_resumed_and_stopped(tmp_path):
     end = await with_crashes(tmp_path, story, prepared=started)
     assert end.experiments == {"digits-v2": (State.STOPPED, [500, 5000])}
     assert (end.champion, end.previous, end.trial) == (1, None, None)
-    assert end.acts == ["pause", "resume", "continue", "stop"]
+    assert end.acts == [*STARTED, "pause", "resume", "continue", "stop"]
 
 
 async def test_harm_is_found_in_a_paused_experiment_too(tmp_path):
@@ -136,7 +144,7 @@ async def test_harm_is_found_in_a_paused_experiment_too(tmp_path):
 
     end = await with_crashes(tmp_path, story, prepared=started)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500])}
-    assert end.acts == ["pause", "roll_back"]
+    assert end.acts == [*STARTED, "pause", "roll_back"]
 
 
 async def test_the_first_version_that_is_deployed_becomes_the_champion(tmp_path):
@@ -181,9 +189,33 @@ async def test_a_version_is_promoted_by_hand(tmp_path, with_experiment):
     )
     assert (end.champion, end.previous, end.trial) == (2, 1, None)
     assert end.history == [1, 2]
-    assert end.acts == ["promote"]
+    assert end.acts == [*(STARTED if with_experiment else ADOPTED), "promote"]
     if with_experiment:
         assert end.experiments == {"digits-v2": (State.PROMOTED, [500])}
+
+
+async def test_a_look_within_a_horizon_is_written_down_before_anything_follows_from_it(tmp_path):
+    """Control may die after any step: what a look has spent is spent once, and not forgotten."""
+
+    async def bounded(folder: Path) -> World:
+        world = await World.standing(folder)
+        await world.start(FILE + "horizon: {units: 100000}\n")
+        return world
+
+    async def story(world: World) -> None:
+        await until_over(world, **GOOD)
+        experiment = await world.experiment()
+        assert [look.crossed for look in experiment.looks][-1]
+        times = [look.time for look in experiment.looks]
+        assert times == sorted(set(times)), "each look is taken once"
+        receipts = await world.records.receipts(DIGITS)
+        last = receipts[0][1].plan
+        assert last is not None
+        assert last.looks == experiment.looks, "the promotion rests on looks that were kept"
+
+    end = await with_crashes(tmp_path, story, prepared=bounded)
+    assert end.experiments == {"digits-v2": (State.PROMOTED, [500, 5000])}
+    assert end.acts == [*STARTED, "continue", "promote"]
 
 
 async def test_a_version_that_is_not_hot_is_neither_tried_nor_promoted(tmp_path):

@@ -135,7 +135,7 @@ async def test_a_rollback_by_hand_is_finished_when_the_store_leaves_in_its_middl
         world.lose_store_after(steps)
         with pytest.raises(CutShort) as cut:
             await world.control.rollback(ORDER)
-        assert cut.value.withdrawn == 2
+        assert cut.value.withdrawn == (2,)
         world.store.reconnect()
         await world.live(4)
         users.assert_at_rest()
@@ -156,10 +156,10 @@ async def outcomes(world: World, slots: range) -> bytes:
 
 
 async def counted(world: World) -> int:
-    counters = await world.store.counters((await world.experiment()).declaration.name)
-    stage = (await world.experiment()).stage.number
-    cell = Cell((await world.experiment()).declaration.name, stage, Variant.CHALLENGER, "correct:1")
-    return counters.get(cell, 0)
+    experiment = await world.experiment()
+    name, stage = experiment.declaration.name, experiment.stage.number
+    cell = Cell(name, stage, Variant.CHALLENGER, Version(2), "correct:1")
+    return (await world.store.readings(name)).counts.get(cell, 0)
 
 
 async def test_outcomes_wait_for_the_store_and_are_counted_exactly_once(tmp_path):
@@ -233,7 +233,8 @@ async def test_an_outcome_is_judged_by_when_it_came_and_not_by_when_the_store_ca
     world.store.reconnect()
     await world.live(2)
     assert await counted(world) == 10
-    assert (await world.control.controller.evidence(await world.experiment())).late == 10
+    found = await world.control.controller.evidence(await world.experiment(), world.clock())
+    assert found.late == 10
 
 
 async def test_a_lost_replica_is_no_reason_to_touch_a_route(tmp_path):
@@ -250,5 +251,5 @@ async def test_a_rollback_does_without_registry_and_ray(tmp_path):
     Users.of(world)
     world.catalog.up = world.serve.up = False
     done = await world.control.rollback(ORDER)
-    assert (done.from_version, done.to_version) == (2, 1)
+    assert (done.withdrawn, done.to_version) == ((2,), 1)
     assert world.edges["edge-0"].route().champion == 1

@@ -61,8 +61,8 @@ class Users:
             assert over != now, f"the trial of {over} was withdrawn, and is back"
         if before and before.trial and before.trial.experiment != now:
             self.gone.add((edge, before.trial.experiment))
-        if now is not None:
-            assert route.champion != route.trial.challenger, "a version is compared with itself"
+        if route.trial is not None:
+            assert route.control not in route.trial.active, "a version is compared with itself"
 
     def _agree(self) -> None:
         """Edges that obey the same epoch obey the same route, unless told otherwise by hand."""
@@ -91,5 +91,4 @@ class Users:
 
 
 def _served(route: Route) -> set[VersionRef]:
-    versions = {route.champion} | ({route.trial.challenger} if route.trial else set())
-    return {VersionRef(route.model, version) for version in versions}
+    return {VersionRef(route.model, version) for version in route.served}

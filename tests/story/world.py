@@ -22,10 +22,12 @@ from starlette.types import Receive, Scope, Send
 from experiments.errors import StoreUnavailable
 from experiments.evidence import LOST
 from experiments.experiment import Experiment
+from experiments.metric import Slow
 from experiments.model import WHOLE, ExperimentName, Variant
 from experiments.prediction import Prediction, mint
+from experiments.report import measure
 from experiments.spec import read_declaration
-from experiments.store import Batch, Cell, Fence, Kind, OutcomeRecord
+from experiments.store import ANY, Batch, Cell, Fence, Kind, OutcomeRecord
 from experiments.store.memory import MemoryStore
 from registry import Aliases, ChampionChange
 from registry.errors import CatalogUnavailable, TiltyardError
@@ -43,11 +45,13 @@ from serving.hosts import HostSpec, HostState, statuses
 from serving.hosts.reconciler import reconcile
 from serving.hosts.serve import Application, application_name
 from serving.intake import Intake
+from serving.lane_keeper import LaneKeeper
 from serving.records import Records
 from serving.rollback import Rollback
 from serving.routes import Route
 from serving.settings import Settings
 from serving.switch import Switch
+from serving.trails import Trails
 
 BEGINNING = datetime(2026, 1, 2, 12, tzinfo=UTC)
 DIGITS = ModelName("digits")
@@ -115,6 +119,7 @@ class WatchedStore(MemoryStore):
         super().__init__(now=clock)
         self.fuse = fuse
         self.listeners: list[Callable[[str], Awaitable[None]]] = []
+        self.has_lost_receipts = False
 
     async def write(
         self, kind: Kind, name: str, body: bytes, *, expected: int, fence: Fence | None = None
@@ -123,7 +128,9 @@ class WatchedStore(MemoryStore):
         if kind is Kind.ROUTE:
             for listener in self.listeners:
                 await listener(name)
-        self.fuse.burn()
+        if kind is not Kind.TRAIL:
+            # Nothing is ever made of a trail, so a crash after it is a crash after what was before.
+            self.fuse.burn()
         return revision
 
     async def delete(self, kind: Kind, name: str) -> None:
@@ -135,6 +142,20 @@ class WatchedStore(MemoryStore):
         forgotten = MemoryStore(now=self._now)
         forgotten._watchers = self._watchers
         vars(self).update(vars(forgotten))
+        self.has_lost_receipts = True
+
+    def remember(self) -> dict[Kind, dict[str, bytes]]:
+        """Return what a backup would have of routes, experiments and hosts."""
+        kinds = (Kind.ROUTE, Kind.EXPERIMENT, Kind.HOST)
+        return {kind: {n: d.body for n, d in self._living(kind).items()} for kind in kinds}
+
+    async def come_back_as(self, remembered: dict[Kind, dict[str, bytes]]) -> None:
+        """Have forgotten what came after `remember`; nobody is told."""
+        listeners, self.listeners = self.listeners, []
+        for kind, documents in remembered.items():
+            for name, body in documents.items():
+                await self.write(kind, name, body, expected=ANY)
+        self.listeners = listeners
 
 
 class WatchedCatalog(MemoryCatalog):
@@ -177,6 +198,11 @@ class MemoryRuntime:
     async def set_route(self, model: ModelName, value: str) -> None:
         self._require_up()
         self.map[model] = value
+        self.look()
+
+    async def delete_route(self, model: ModelName) -> None:
+        self._require_up()
+        self.map.pop(model, None)
         self.look()
 
     async def routes(self) -> Mapping[ModelName, str]:
@@ -234,6 +260,10 @@ class MemoryServe:
     async def probe(self, ref: VersionRef) -> bool:
         return self.up and ref not in self.unreachable
 
+    async def example(self, ref: VersionRef) -> bytes | None:
+        self._require_up()
+        return None
+
     def _application(self, spec: HostSpec) -> Application:
         why = self.broken.get(spec.ref)
         if why is not None:
@@ -290,23 +320,6 @@ class Edge:
             await self.agent.beat()
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What became of units that met one variant.
-
-    Args:
-        errors: Units with an error.
-        slow: Units with an answer slower than every latency guardrail allows.
-        ones, zeros: Units with that goal outcome; the others have none.
-    """
-
-    units: int = 0
-    errors: int = 0
-    slow: int = 0
-    ones: int = 0
-    zeros: int = 0
-
-
 @dataclass
 class World:
     """Everything at hand: `control` to command, `edges` to look at, `pass_time` and `tick`.
@@ -347,6 +360,9 @@ class World:
         self.lives += 1
         # Every edge that is to obey has obeyed when a route is written, so none is waited for.
         switch = Switch(self.store, self.records, patience=0)
+        controller = Controller(
+            f"control-{self.lives}", self.settings, self.store, self.records, switch, self.clock
+        )
         return Control(
             settings=self.settings,
             store=self.store,
@@ -354,14 +370,7 @@ class World:
             catalog=self.catalog,
             commands=Commands(self.store, self.records, self.catalog, switch, self.clock),
             rollback=Rollback(self.store, self.records, switch, self.clock),
-            controller=Controller(
-                f"control-{self.lives}",
-                self.settings,
-                self.store,
-                self.records,
-                switch,
-                self.clock,
-            ),
+            controller=controller,
             bookkeeping=Bookkeeping(self.store, self.records, self.catalog, switch, self.clock),
             serve=self.serve,
             intake=Intake(
@@ -372,6 +381,8 @@ class World:
                 spool=self.folder / "control" / "outcomes.spool",
                 clock=self.clock,
             ),
+            trails=Trails(self.records, controller, measure, self.clock),
+            lanes=LaneKeeper(self.store, self.records, self.clock),
             clock=self.clock,
         )
 
@@ -401,7 +412,7 @@ class World:
                 continue
             failed += ticked.failed
             self.control.fence = ticked.fence
-            for part in (self._drain, self._reconcile, self._keep_books):
+            for part in (self._drain, self._reconcile, self._keep_books, self._follow):
                 try:
                     await part()
                 except TiltyardError as error:
@@ -419,6 +430,10 @@ class World:
     async def _keep_books(self) -> None:
         if self.control.fence is not None:
             await self.control.bookkeeping.tick(self.control.fence)
+
+    async def _follow(self) -> None:
+        if self.control.fence is not None:
+            await self.control.trails.tick(self.control.fence)
 
     def rival(self) -> Control:
         """Start a second control beside the first, and return it."""
@@ -519,9 +534,9 @@ class World:
         self,
         units: int,
         *,
-        goal: tuple[float, float] | None = None,
-        errors: tuple[float, float] = (0, 0),
-        slow: tuple[float, float] = (0, 0),
+        goal: tuple[float, ...] | None = None,
+        errors: tuple[float, ...] = (0,),
+        slow: tuple[float, ...] = (0,),
         share: float | None = None,
         name: str = "digits-v2",
     ) -> None:
@@ -529,48 +544,50 @@ class World:
 
         Args:
             units: Distinct in this stage, and no veterans of an earlier one.
-            goal, errors, slow: Rates with the champion and with the challenger.
-            share: The part that meets the challenger, where it is not to be as meant.
+            goal, errors, slow: Rates with the champion, then with each challenger in turn; the last
+                stands for all that follow.
+            share: The part that meets challengers, where it is not to be as meant.
         """
-        stage = (await self.experiment(name)).stage
-        meant = (stage.share - stage.floor) / (WHOLE - stage.floor)
-        part = meant if share is None else share
-        meets = {Variant.CHALLENGER: round(units * part)}
-        meets[Variant.CHAMPION] = units - meets[Variant.CHALLENGER]
-        seen = {}
-        for place, variant in enumerate((Variant.CHAMPION, Variant.CHALLENGER)):
-            met = meets[variant]
-            ones = round(met * goal[place]) if goal else 0
-            seen[variant] = Seen(
-                met,
-                errors=round(met * errors[place]),
-                slow=round(met * slow[place]),
-                ones=ones,
-                zeros=met - ones if goal else 0,
-            )
-        await self.see(seen, name=name)
-
-    async def see(self, seen: Mapping[Variant, Seen], *, name: str = "digits-v2") -> None:
-        """Add units and their outcomes to the evidence of the experiment's present stage."""
         experiment = await self.experiment(name)
-        declaration, stage = experiment.declaration, experiment.stage.number
-        counts: dict[Cell, int] = {}
-        for variant, found in seen.items():
-            counters = {"requests": found.units, "units": found.units, "errors": found.errors}
-            for guardrail in declaration.guardrails:
-                is_latency = guardrail.above_ms is not None
-                counters[guardrail.key] = found.slow if is_latency else found.errors
-            for counter, count in counters.items():
-                counts[Cell(declaration.name, stage, variant, counter)] = count
-            metric = declaration.goal.metric
-            await self._observe(Cell(declaration.name, stage, variant, f"{metric}:1"), found.ones)
-            await self._observe(Cell(declaration.name, stage, variant, f"{metric}:0"), found.zeros)
-        await self._apply(counts)
+        stage = experiment.stage
+        meant = (stage.share - stage.floor) / (WHOLE - stage.floor)
+        lane = round(units * (meant if share is None else share) / len(stage.challengers))
+        rest = units - lane * len(stage.challengers)
+        arms = [(Variant.CHAMPION, experiment.champion, rest)]
+        arms += [(Variant.CHALLENGER, version, lane) for version in stage.challengers]
+        for place, (variant, version, met) in enumerate(arms):
+            if version not in experiment.dropped:
+                seen = {"errors": met * _at(errors, place), "slow": met * _at(slow, place)}
+                ones = round(met * _at(goal, place)) if goal else 0
+                zeros = met - ones if goal else 0
+                await self._see(experiment, variant, version, met, seen, (zeros, ones))
+
+    async def _see(
+        self,
+        experiment: Experiment,
+        variant: Variant,
+        version: Version,
+        units: int,
+        seen: Mapping[str, float],
+        outcomes: tuple[int, int],
+    ) -> None:
+        """Add units and their outcomes to the evidence of the experiment's present stage."""
+        declaration = experiment.declaration
+        cell = Cell(declaration.name, experiment.stage.number, variant, version, "requests")
+        counters = {"requests": units, "units": units, "errors": round(seen["errors"])}
+        for guardrail in declaration.guardrails:
+            which = "slow" if isinstance(guardrail.metric.kind, Slow) else "errors"
+            counters[f"{guardrail.metric.counter}:1"] = round(seen[which])
+        await self._apply({replace(cell, counter=each): n for each, n in counters.items()})
+        for value, times in enumerate(outcomes):
+            counter = f"{declaration.goal.metric.counter}:{value}"
+            await self._observe(replace(cell, counter=counter), times)
 
     async def lose(self, lost_bytes: int, *, name: str = "digits-v2") -> None:
         """Have so much of the request log be dropped before it was counted."""
-        stage = (await self.experiment(name)).stage.number
-        cell = Cell(ExperimentName(name), stage, Variant.CHAMPION, LOST)
+        experiment = await self.experiment(name)
+        stage, champion = experiment.stage.number, experiment.champion
+        cell = Cell(ExperimentName(name), stage, Variant.CHAMPION, champion, LOST)
         await self._apply({cell: lost_bytes})
 
     async def prediction(
@@ -589,7 +606,7 @@ class World:
         self._outcomes += 1
         made = Prediction(
             model=declaration.model,
-            version=experiment.champion if is_champion else declaration.challenger,
+            version=experiment.champion if is_champion else declaration.challengers[0],
             experiment=declaration.name,
             stage=experiment.stage.number,
             variant=variant,
@@ -604,15 +621,18 @@ class World:
         self._applied = await self.store.apply(batch)
 
     async def _observe(self, cell: Cell, times: int) -> None:
-        metric = cell.counter.partition(":")[0]
         tomorrow = self.clock() + timedelta(days=1)
         first, self._outcomes = self._outcomes + 1, self._outcomes + times
         await self.store.observe(
             [
-                OutcomeRecord(cell, f"{number:032x}:{metric}", None, metric, tomorrow)
+                OutcomeRecord(cell, f"{number:032x}:{cell.name}", None, tomorrow)
                 for number in range(first, first + times)
             ]
         )
+
+
+def _at(rates: tuple[float, ...], place: int) -> float:
+    return rates[min(place, len(rates) - 1)]
 
 
 def model_folder(parent: Path, name: str, *, columns: int = 64) -> Path:

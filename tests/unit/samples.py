@@ -1,54 +1,52 @@
 """One plain experiment, told by hand, and whatever else hypothesis thinks of."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from string import printable
 
 from hypothesis import strategies as st
 
-from experiments.decision import Continue, Halt, Inconclusive, Plan, Promote, RollBack
-from experiments.evidence import Evidence, StageEvidence, Tally
+from experiments.decision import (
+    Continue,
+    Drop,
+    Halt,
+    Inconclusive,
+    Look,
+    Plan,
+    Promote,
+    RollBack,
+)
+from experiments.evidence import Evidence, Matured, Sample, StageEvidence, Tally
 from experiments.experiment import Experiment
 from experiments.lifecycle import State
-from experiments.model import (
-    Alpha,
-    BasisPoints,
-    Declaration,
-    Direction,
-    ExperimentName,
-    Goal,
-    Guardrail,
-    HeaderUnit,
-    Limits,
-    RequestUnit,
-    Stage,
-)
+from experiments.model import NOTHING, Declaration, HeaderUnit, RequestUnit, Stage
 from experiments.receipts import ByHand, Receipt
+from experiments.stats.moments import Moments
 from registry.refs import ModelName, Version
+from tests.unit.declared import DECLARATION as DECLARATION
+from tests.unit.declared import ERRORS as ERRORS
+from tests.unit.declared import LIMITS as LIMITS
+from tests.unit.declared import RAMP as RAMP
+from tests.unit.declared import SECOND as SECOND
+from tests.unit.declared import SLOW as SLOW
+from tests.unit.declared import START as START
+from tests.unit.declared import declarations
 
-START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
-ERRORS, SLOW = "error_rate", "latency_ms>250"
-RAMP = (BasisPoints(500), BasisPoints(2500), BasisPoints(5000))
 NOBODY = Tally()
-LIMITS = Limits(200, timedelta(seconds=60), timedelta(days=7))
-DECLARATION = Declaration(
-    name=ExperimentName("digits-v2"),
-    model=ModelName("digits"),
-    challenger=Version(2),
-    unit=HeaderUnit("x-unit-id"),
-    ramp=RAMP,
-    goal=Goal("correct", Direction.INCREASE, 0.01),
-    guardrails=(Guardrail(ERRORS, 2.0), Guardrail("latency_ms", 1.5, above_ms=250)),
-    limits=LIMITS,
-)
 
 
 def stages_until(rung: int, *, declaration: Declaration = DECLARATION) -> tuple[Stage, ...]:
     """Return the stages of a ramp that moved every 20 seconds."""
-    floors = (BasisPoints(0), *declaration.ramp)
+    floors = (NOTHING, *declaration.ramp)
     return tuple(
-        Stage(each, each, declaration.ramp[each], START + 20 * each * SECOND, floors[each])
+        Stage(
+            number=each,
+            rung=each,
+            share=declaration.ramp[each],
+            opened_at=START + 20 * each * SECOND,
+            challengers=declaration.challengers,
+            floor=floors[each],
+        )
         for each in range(rung + 1)
     )
 
@@ -61,21 +59,25 @@ def plan_at(rung: int, *, state: State = State.RAMPING, **changes: object) -> Pl
 def tally(
     units: int, *, successes: int = 0, failures: int = 0, errors: int = 0, slow: int = 0
 ) -> Tally:
-    return Tally(units, errors, units, {ERRORS: errors, SLOW: slow}, successes, failures)
+    samples = {
+        "correct": Sample({1: successes, 0: failures}),
+        ERRORS: Sample({1: errors}),
+        SLOW: Sample({1: slow}),
+    }
+    return Tally(requests=units, failovers=errors, units=units, samples=samples)
 
 
 def evidence_of(*arms: tuple[Tally, Tally], veterans: Tally = NOBODY, hot: bool = True) -> Evidence:
-    """Return evidence with one stage per pair of challenger and champion."""
+    """Return evidence of one challenger, with one stage per pair of challenger and champion."""
     opened = stages_until(len(arms) - 1)
     return Evidence(
         tuple(
             StageEvidence(
-                stage.number,
-                stage.share,
-                champion,
-                challenger,
-                veterans if stage.number else NOBODY,
-                stage.floor,
+                stage=stage.number,
+                champion=champion,
+                challengers={DECLARATION.challengers[0]: challenger},
+                odds=(stage.probability.numerator, stage.probability.denominator),
+                veterans=veterans if stage.number else NOBODY,
             )
             for stage, (challenger, champion) in zip(opened, arms, strict=True)
         ),
@@ -96,78 +98,75 @@ moments = st.builds(
     zones,
 )
 spans = st.integers(0, 10**12).map(lambda us: timedelta(microseconds=us))
-rates = st.sampled_from([1e-9, 0.01, 0.3, 0.999])
 receipt_ids = st.sampled_from([None, "0" * 64, "abcdef01" * 8])
 units = st.sampled_from([RequestUnit(), HeaderUnit("x-unit-id"), HeaderUnit("0")])
-ramps = st.lists(st.integers(1, 9_999), min_size=1, max_size=4, unique=True).map(
-    lambda shares: tuple(BasisPoints(share) for share in sorted(shares))
-)
-guardrails = st.builds(
-    Guardrail,
-    metric=st.sampled_from([ERRORS, "latency_ms"]),
-    max_ratio=st.sampled_from([1.0, 1.5, 7.3]),
-    above_ms=st.none() | st.integers(1, 60_000),
-    negligible=rates,
-)
-declarations = st.builds(
-    Declaration,
-    name=names.map(ExperimentName),
-    model=names.map(ModelName),
-    challenger=versions,
-    unit=units,
-    ramp=ramps,
-    goal=st.builds(
-        Goal,
-        names,
-        st.sampled_from(Direction),
-        st.sampled_from([1e-4, 0.013, 10.0]),
-        st.none() | rates,
-    ),
-    guardrails=st.lists(guardrails, max_size=3).map(tuple),
-    limits=st.builds(Limits, st.integers(1, 10**6), spans, spans),
-    alpha=st.builds(Alpha, rates, rates, rates),
-    deadline=spans,
-)
 counts = st.sampled_from([0, 1, 2, 17, 400, 10**6])
+sums = st.sampled_from([0.0, 0.1, 1e9])
+summaries = st.builds(Moments, counts, st.sampled_from([-1e9, 0.0, 0.1]), sums, sums, sums, sums)
+seen = st.builds(
+    Sample,
+    st.dictionaries(st.integers(0, 600), counts, max_size=3),
+    st.dictionaries(st.integers(0, 99), summaries, max_size=2),
+)
 tallies = st.builds(
     Tally,
     requests=counts,
     failovers=counts,
     units=counts,
-    bad=st.fixed_dictionaries({}, optional={ERRORS: counts, SLOW: counts}),
-    successes=counts,
-    failures=counts,
+    samples=st.fixed_dictionaries({}, optional=dict.fromkeys(("correct", ERRORS, SLOW), seen)),
 )
 
 
 @st.composite
-def stage_lists(draw: st.DrawFn, ramp: tuple[BasisPoints, ...] = RAMP) -> tuple[Stage, ...]:
-    opened = sorted(draw(st.lists(moments, min_size=1, max_size=len(ramp))))
-    floors = (BasisPoints(0), *ramp) if draw(st.booleans()) else (BasisPoints(0),) * len(ramp)
+def stage_lists(draw: st.DrawFn, declaration: Declaration = DECLARATION) -> tuple[Stage, ...]:
+    ramp = declaration.ramp
+    opened = sorted(draw(st.lists(moments, min_size=1, max_size=min(4, len(ramp)))))
+    floors = (NOTHING, *ramp) if draw(st.booleans()) else (NOTHING,) * len(ramp)
     return tuple(
-        Stage(number, number, ramp[number], at, floors[number]) for number, at in enumerate(opened)
+        Stage(number, number, ramp[number], at, declaration.challengers, floors[number])
+        for number, at in enumerate(opened)
     )
 
 
 @st.composite
 def evidences(draw: st.DrawFn, stages: tuple[Stage, ...] | None = None) -> Evidence:
-    seen = tuple(
+    found = tuple(
         StageEvidence(
-            stage.number, stage.share, draw(tallies), draw(tallies), draw(tallies), stage.floor
+            stage=stage.number,
+            champion=draw(tallies),
+            challengers={version: draw(tallies) for version in stage.challengers},
+            odds=(stage.probability.numerator, stage.probability.denominator),
+            veterans=draw(tallies),
         )
         for stage in (draw(stage_lists()) if stages is None else stages)
     )
-    return Evidence(seen, draw(st.booleans()), draw(counts), draw(counts))
+    return Evidence(
+        stages=found,
+        segments={"de": found[:1]} if draw(st.booleans()) else {},
+        matured={"correct": Matured(1, 17)} if draw(st.booleans()) else {},
+        rollback_target_hot=draw(st.booleans()),
+        lost_bytes=draw(counts),
+        late=draw(counts),
+    )
+
+
+looks = st.lists(
+    st.builds(Look, versions, st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 17.5, 1e9])),
+    max_size=2,
+).map(tuple)
 
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    declaration = draw(declarations)
+    declaration = draw(declarations())
     return Plan(
         declaration,
         draw(st.sampled_from(State)),
-        draw(stage_lists(declaration.ramp)),
+        draw(stage_lists(declaration)),
         draw(moments),
+        dropped=declaration.challengers[1:] if draw(st.booleans()) else (),
+        winner=draw(st.none() | st.just(declaration.challengers[0])),
+        looks=draw(looks),
     )
 
 
@@ -183,12 +182,16 @@ def experiments(draw: st.DrawFn) -> Experiment:
         draw(st.none() | moments),
         draw(reasons),
         draw(receipt_ids),
+        dropped=plan.dropped,
+        winner=plan.winner,
+        looks=plan.looks,
     )
 
 
 acts = (
-    st.builds(Continue, reasons, st.none() | st.integers(0, 19))
-    | st.builds(Promote, reasons)
+    st.builds(Continue, reasons, st.none() | st.integers(0, 19), looks)
+    | st.builds(Drop, reasons, st.lists(versions, max_size=2).map(tuple), reasons)
+    | st.builds(Promote, reasons, versions)
     | st.builds(RollBack, reasons, reasons)
     | st.builds(Halt, reasons)
     | st.builds(Inconclusive, reasons)

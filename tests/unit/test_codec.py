@@ -17,12 +17,13 @@ from experiments.model import (
     ExperimentName,
     HeaderUnit,
     RequestUnit,
+    Segments,
     Stage,
 )
 from experiments.receipts import Receipt, content_of
 from registry import ChampionChange
 from registry.refs import ModelName, Version
-from serving.routes import Route, SlowMark, Trial
+from serving.routes import Route, SlowMark, Trial, Watch
 from tests.unit import samples
 from tests.unit.samples import DECLARATION, START
 
@@ -42,13 +43,20 @@ trials = st.builds(
     Trial,
     experiment=samples.names.map(ExperimentName),
     stage=st.integers(0, 19),
-    challenger=samples.versions,
+    challengers=st.lists(samples.versions, min_size=1, max_size=3, unique=True).map(tuple),
+    dropped=st.just(()),
     cut=st.integers(1, 9_999).map(BasisPoints),
     unit=samples.units,
     salt=samples.texts,
     deadline=samples.spans,
-    slow=st.lists(st.builds(SlowMark, samples.texts, st.integers(1, 60_000)), max_size=2).map(
-        tuple
+    segments=st.none() | st.just(Segments("x-country", ("de", "fr"))),
+    watch=st.builds(
+        Watch,
+        slow=st.lists(st.builds(SlowMark, samples.texts, st.integers(1, 60_000)), max_size=2).map(
+            tuple
+        ),
+        histogram=st.booleans(),
+        cohort_seconds=st.none() | st.integers(1, 60),
     ),
     floor=st.integers(0, 9_998).map(BasisPoints),
 )

@@ -5,39 +5,32 @@ from datetime import timedelta
 from math import inf, log
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from experiments.assessment import Assessment, Finding, assess, e_text
-from experiments.codec import decode, encode
+from experiments.assessment import Assessment, Finding, Verdicts, e_text
 from experiments.decision import (
     Continue,
     Halt,
     Inconclusive,
-    Plan,
     Promote,
     RollBack,
     conclude,
-    decide,
 )
-from experiments.evidence import Evidence, StageEvidence, Tally
+from experiments.evidence import Evidence
 from experiments.lifecycle import State
-from experiments.model import Alpha, BasisPoints, Direction, RequestUnit
-from tests.unit import samples
+from experiments.model import BasisPoints, RequestUnit
 from tests.unit.samples import (
     DECLARATION,
     ERRORS,
     LIMITS,
-    NOBODY,
     SECOND,
     SLOW,
     START,
     evidence_of,
     plan_at,
-    stages_until,
     tally,
 )
 
+(CHALLENGER,) = DECLARATION.challengers
 HARM, PROMOTE, RATIO = log(1 / 0.05), log(1 / 0.025), log(1 / 0.001)
 NOW = START + 120 * SECOND
 LAST = plan_at(2)
@@ -55,15 +48,16 @@ def found(
 ) -> Assessment:
     """Return tests that are all in favour of the challenger, but for what is given."""
     names = ("correct", ERRORS, SLOW)
-    return Assessment(
+    verdicts = Verdicts(
+        version=CHALLENGER,
         harm=tuple(Finding(name, e, HARM) for name, e in zip(names, harm, strict=True)),
         any_harm=Finding("any", any_harm, HARM),
         superior=Finding("correct", superior, PROMOTE),
         not_inferior=tuple(
             Finding(name, e, PROMOTE) for name, e in zip(names[1:], safe, strict=True)
         ),
-        sample_ratio=Finding("units", ratio, RATIO),
     )
+    return Assessment((verdicts,), Finding("units", ratio, RATIO))
 
 
 def concluded(plan=LAST, evidence=ENOUGH, now=NOW, **tests):
@@ -275,267 +269,3 @@ def test_culprits_are_those_beyond_doubt_by_themselves() -> None:
 
 def test_if_harm_is_beyond_doubt_only_in_sum_the_worst_is_named() -> None:
     assert concluded(any_harm=HARM, harm=(1.0, 2.5, 2.0)).culprits == (ERRORS,)
-
-
-# From counts to decisions.
-
-GOOD = tally(500, successes=400, failures=100), tally(1000, successes=600, failures=400)
-RAMPED_WELL = ((tally(100), tally(1900)), (tally(420), tally(1580)), GOOD)
-PROMOTION = evidence_of(*RAMPED_WELL)
-
-
-def test_a_better_challenger_is_promoted_with_the_numbers() -> None:
-    decision = decide(LAST, PROMOTION, NOW)
-    assert isinstance(decision, Promote)
-    goal, errors, slow = decision.reasons
-    needed = assess(DECLARATION, PROMOTION).superior
-    assert goal == (
-        "correct is 80 % (400 of 500) with the challenger and 60 % (600 of 1,000) with the "
-        f"champion (e = {needed.e_text}, 40 was needed)."
-    )
-    assert errors.startswith("error_rate is within its margin (e = ")
-    assert slow.startswith("latency_ms>250 is within its margin (e = ")
-
-
-def test_a_goal_that_is_meant_to_fall_is_promoted_when_it_falls() -> None:
-    falling = replace(DECLARATION.goal, direction=Direction.DECREASE)
-    rose = decide(plan_at(2, goal=falling), PROMOTION, NOW)
-    fell = decide(plan_at(2, goal=falling), mirrored(PROMOTION), NOW)
-    assert isinstance(rose, RollBack)
-    assert rose.culprits == ("correct",)
-    assert isinstance(fell, Promote)
-
-
-def mirrored(evidence: Evidence) -> Evidence:
-    def turned(seen):
-        return replace(seen, successes=seen.failures, failures=seen.successes)
-
-    return replace(
-        evidence,
-        stages=tuple(
-            replace(s, challenger=turned(s.challenger), champion=turned(s.champion))
-            for s in evidence.stages
-        ),
-    )
-
-
-def test_a_worse_challenger_is_rolled_back_with_the_numbers() -> None:
-    seen = evidence_of(
-        (tally(100, successes=20, failures=80), tally(1900, successes=1140, failures=760))
-    )
-    decision = decide(plan_at(0), seen, START)
-    assert isinstance(decision, RollBack)
-    assert decision.culprits == ("correct",)
-    harm = assess(DECLARATION, seen).any_harm
-    assert decision.reasons == (
-        "correct is 20 % (20 of 100) of units with the challenger and 60 % (1,140 of 1,900) with "
-        f"the champion (harm: e = {harm.e_text}, 20 was needed).",
-    )
-
-
-@pytest.mark.parametrize(
-    ("metric", "bad"), [(ERRORS, {"errors": 60}), (SLOW, {"slow": 60}), ("correct", None)]
-)
-def test_each_metric_alone_is_reason_enough(metric, bad) -> None:
-    challenger = tally(100, failures=100) if bad is None else tally(100, **bad)
-    champion = tally(1900, errors=19, slow=19, successes=1900 if bad is None else 0)
-    decision = decide(plan_at(0), evidence_of((challenger, champion)), START)
-    assert isinstance(decision, RollBack)
-    assert decision.culprits == (metric,)
-
-
-def test_errors_only_with_the_challenger_are_found_before_many_units_met_it() -> None:
-    decision = decide(plan_at(0), evidence_of((tally(12, errors=10), tally(200))), START)
-    assert isinstance(decision, RollBack)
-    assert "error_rate is 83.3 % (10 of 12)" in decision.reasons[0]
-    assert "0 % (0 of 200)" in decision.reasons[0]
-
-
-def test_units_that_get_lost_on_the_way_halt_with_the_numbers() -> None:
-    decision = decide(plan_at(0), evidence_of((tally(300), tally(1900))), START)
-    assert isinstance(decision, Halt)
-    assert decision.reasons[0].startswith(
-        "The challenger met 300 of 2,200 units where 110 were meant (e = "
-    )
-
-
-def test_what_was_meant_is_told_without_veterans() -> None:
-    seen = evidence_of((tally(100), tally(1900)), (tally(900), tally(900)), veterans=tally(100_000))
-    (reason,) = decide(plan_at(1), seen, START).reasons
-    assert "met 1,000 of 3,800 units where 479 were meant" in reason
-
-
-def test_when_time_is_up_all_that_is_missing_is_told() -> None:
-    decision = decide(plan_at(0), with_units(3), TOO_LATE)
-    assert isinstance(decision, Inconclusive)
-    assert decision.reasons == (
-        "7 days, 0:00:00 have passed without a verdict.",
-        "The challenger has met 3 of 10 units at this share.",
-        "The ramp has not reached its last share.",
-        "The challenger has met 3 of at least 200 units.",
-        "correct is not yet shown to be better: e = 1, 40 is needed.",
-        *(
-            f"{each.metric} is not yet shown to be within its margin: "
-            f"e = {each.e_text}, 40 is needed."
-            for each in assess(DECLARATION, with_units(3)).not_inferior
-        ),
-    )
-
-
-def test_a_gate_that_opens_says_how_far() -> None:
-    assert decide(plan_at(0), evidence_of((tally(100), tally(1900))), NOW) == Continue(
-        ("No sign of harm at this share: it grows to 25 %.",), to_rung=1
-    )
-
-
-@pytest.mark.parametrize("rung", [0, 1, 2])
-@pytest.mark.parametrize("after", [timedelta(0), timedelta(days=1), timedelta(days=700)])
-@pytest.mark.parametrize("stages", [True, False])
-def test_no_data_is_never_success(rung, after, stages) -> None:
-    nothing = evidence_of(*[(NOBODY, NOBODY)] * (rung + 1)) if stages else Evidence(())
-    decision = decide(plan_at(rung), nothing, START + after)
-    if after < LIMITS.max_runtime:
-        assert isinstance(decision, Continue)
-        assert decision.to_rung is None
-    else:
-        assert isinstance(decision, Inconclusive)
-
-
-def test_a_challenger_that_nobody_met_is_not_promoted_however_bad_the_champion() -> None:
-    awful = tally(0), tally(1000, failures=1000, errors=1000, slow=1000)
-    assert not isinstance(decide(LAST, evidence_of(awful, awful, awful), NOW), Promote)
-
-
-def test_units_without_outcomes_are_no_success() -> None:
-    seen = evidence_of(
-        (tally(100), tally(1900)), (tally(420), tally(1580)), (tally(500), tally(1000))
-    )
-    decision = decide(LAST, seen, NOW)
-    assert decision == Continue(("correct is not yet shown to be better: e = 1, 40 is needed.",))
-
-
-def test_a_stricter_alpha_needs_more() -> None:
-    strict = plan_at(2, alpha=Alpha(promote=1e-30))
-    assert isinstance(decide(strict, PROMOTION, NOW), Continue)
-
-
-# Whatever was seen.
-
-any_look = settings(max_examples=25, deadline=None)
-plans = st.builds(plan_at, st.integers(0, 2), state=st.sampled_from([State.RAMPING, State.PAUSED]))
-moments = st.sampled_from([START, START + 25 * SECOND, NOW, TOO_LATE])
-wild = samples.evidences(stages_until(2))
-
-
-@st.composite
-def plausible(draw: st.DrawFn) -> Evidence:
-    """Return evidence without a sample-ratio mismatch, in which every verdict is likely."""
-    rates = st.sampled_from([0.5, 0.6, 0.9]), st.sampled_from([0.0, 0.001, 0.02, 0.2])
-
-    def arm(units: int, right: float, wrong: float) -> Tally:
-        successes, bad = round(units * right), round(units * wrong)
-        return tally(
-            units, successes=successes, failures=units - successes, errors=bad, slow=bad // 2
-        )
-
-    sides = [(draw(rates[0]), draw(rates[1])) for _ in range(2)]
-    seen = []
-    for stage in evidence_of(*[(NOBODY, NOBODY)] * 3).stages:
-        units = draw(st.sampled_from([0, 300, 4000]))
-        met = round(units * stage.probability)
-        seen.append((arm(met, *sides[0]), arm(units - met, *sides[1])))
-    return evidence_of(*seen)
-
-
-@any_look
-@given(plan=plans, evidence=wild, now=moments)
-def test_whatever_was_seen_it_is_one_of_five_decisions_with_reasons(plan, evidence, now) -> None:
-    decision = decide(plan, evidence, now)
-    assert isinstance(decision, Continue | Promote | RollBack | Halt | Inconclusive)
-    assert decision.reasons
-    assert all(reason and "nan" not in reason for reason in decision.reasons)
-    if isinstance(decision, Promote):
-        assert plan.state is State.RAMPING
-        assert plan.on_last_rung
-        assert evidence.rollback_target_hot
-        assert evidence.challenger_units() >= LIMITS.min_units
-
-
-@any_look
-@given(plan=plans, evidence=wild, now=moments)
-def test_the_same_arguments_give_the_same_decision_here_and_elsewhere(plan, evidence, now) -> None:
-    sent = decode(Plan, encode(Plan, plan)), decode(Evidence, encode(Evidence, evidence))
-    assert decide(plan, evidence, now) == decide(plan, evidence, now) == decide(*sent, now)
-
-
-def with_bad(evidence: Evidence, variant: str, key: str, stage: int, more: int) -> Evidence:
-    """Return the evidence with more units that had a bad event, of those already seen."""
-
-    def worse(seen: StageEvidence) -> StageEvidence:
-        if seen.stage != stage:
-            return seen
-        arm = getattr(seen, variant)
-        bad = {**arm.bad, key: arm.bad.get(key, 0) + more}
-        return replace(seen, **{variant: replace(arm, bad=bad)})
-
-    return replace(evidence, stages=tuple(map(worse, evidence.stages)))
-
-
-worsening = {
-    "key": st.sampled_from([ERRORS, SLOW]),
-    "stage": st.integers(0, 2),
-    "more": st.integers(1, 10**6),
-}
-
-
-@any_look
-@given(plan=plans, evidence=plausible(), now=moments, **worsening)
-def test_more_errors_of_the_challenger_never_undo_a_rollback(
-    plan, evidence, now, key, stage, more
-) -> None:
-    before = decide(plan, evidence, now)
-    after = decide(plan, with_bad(evidence, "challenger", key, stage, more), now)
-    if isinstance(before, RollBack):
-        assert isinstance(after, RollBack)
-    if isinstance(after, Promote):
-        assert isinstance(before, Promote)
-
-
-@any_look
-@given(plan=plans, evidence=plausible(), now=moments, **worsening)
-def test_more_errors_of_the_champion_never_bring_a_rollback_about(
-    plan, evidence, now, key, stage, more
-) -> None:
-    before = decide(plan, evidence, now)
-    after = decide(plan, with_bad(evidence, "champion", key, stage, more), now)
-    if isinstance(after, RollBack):
-        assert isinstance(before, RollBack)
-
-
-@pytest.mark.parametrize("key", [ERRORS, SLOW])
-def test_a_promotion_is_lost_to_errors_and_then_becomes_a_rollback(key) -> None:
-    verdicts = [Promote, Continue, RollBack]
-    steps = [
-        decide(LAST, with_bad(PROMOTION, "challenger", key, 2, more), NOW)
-        for more in (0, 1, 5, 10, 20, 50, 400)
-    ]
-    order = [verdicts.index(type(step)) for step in steps]
-    assert order == sorted(order)
-    assert set(order) == {0, 1, 2}
-
-
-@any_look
-@given(plan=plans, evidence=plausible(), now=moments, veterans=samples.tallies)
-def test_veterans_decide_nothing(plan, evidence, now, veterans) -> None:
-    other = replace(
-        evidence, stages=tuple(replace(stage, veteran=veterans) for stage in evidence.stages)
-    )
-    assert decide(plan, other, now) == decide(plan, evidence, now)
-
-
-@any_look
-@given(plan=plans, evidence=plausible(), now=moments)
-def test_without_a_hot_champion_nothing_grows_and_nothing_is_promoted(plan, evidence, now) -> None:
-    decision = decide(plan, replace(evidence, rollback_target_hot=False), now)
-    assert not isinstance(decision, Promote)
-    assert getattr(decision, "to_rung", None) is None

@@ -82,8 +82,8 @@ def test_every_experiment_file_declares_what_the_story_tells(challenger: int) ->
     file = files(serving.demo).joinpath(f"{MODEL}-v{challenger}.yaml").read_bytes()
     declaration = read_declaration(file)
     assert declaration.name == f"{MODEL}-v{challenger}"
-    assert declaration.challenger == challenger
-    assert declaration.goal.metric == METRIC
+    assert declaration.challengers == (challenger,)
+    assert declaration.goal.metric.name == METRIC
     assert {guardrail.key for guardrail in declaration.guardrails} == GUARDRAILS
 
 

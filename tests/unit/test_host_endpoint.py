@@ -11,6 +11,7 @@ from registry.errors import InvalidInput
 from registry.refs import VersionRef
 from registry.tensors import check
 from serving.hosts.endpoint import HostEndpoint
+from serving.hosts.faults import Fault
 
 REF = VersionRef.parse("digits/2")
 PREFIX = "/hosts/digits/2"
@@ -126,3 +127,26 @@ async def test_a_model_whose_signature_has_no_rows_is_called_for_each_request():
         response = await client.post("/infer", json=request(1, 2, shape=[2]))
     assert response.json()["outputs"][0]["data"] == [1, 2]
     assert rows == [2]
+
+
+async def test_a_host_shows_what_its_model_was_saved_with_and_takes_it_back():
+    example = {"x": np.array([[1.0, 2.0], [3.0, 4.0]])}
+    app = HostEndpoint(REF, Model(), batch_rows=8, max_body_bytes=1000, example=example)
+    transport = httpx2.ASGITransport(app, root_path=PREFIX)
+    async with httpx2.AsyncClient(transport=transport, base_url=f"http://host{PREFIX}") as host:
+        shown = await host.get("/example")
+        assert shown.json() == request(1.0, 2.0, 3.0, 4.0, shape=[2, 2])
+        assert (await host.post("/infer", content=shown.content)).status_code == 200
+
+
+async def test_a_model_that_was_saved_without_an_example_has_none_to_show(host):
+    assert (await host.get("/example")).status_code == 404
+
+
+async def test_a_fault_is_planted_between_the_model_and_its_answer():
+    app = HostEndpoint(REF, Model(), batch_rows=8, max_body_bytes=1000, fault=Fault.ERRORS)
+    transport = httpx2.ASGITransport(app, root_path=PREFIX)
+    async with httpx2.AsyncClient(transport=transport, base_url=f"http://host{PREFIX}") as host:
+        statuses = {(await host.post("/infer", json=request(1, 2))).status_code for _ in range(100)}
+        assert statuses == {200, 500}
+        assert (await host.get("/ready")).status_code == 200

@@ -86,7 +86,27 @@ def test_a_paused_ramp_does_not_advance():
 
 
 def test_no_challenger_is_served_where_no_decision_watches_it():
-    assert {state for state in State if serves_challenger(state)} == {State.RAMPING, State.PAUSED}
+    watched = {State.RAMPING, State.PAUSED, State.HOLDING_BACK}
+    assert {state for state in State if serves_challenger(state)} == watched
+
+
+@pytest.mark.parametrize("state", [State.RAMPING, State.PAUSED])
+def test_dropping_one_of_several_challengers_changes_nothing_else(state):
+    assert advance(state, Event.DROP) is state
+
+
+def test_a_holdback_ends_in_promotion_rollback_or_halt_and_in_no_other_way():
+    assert dict(TABLE[State.HOLDING_BACK].exits) == {
+        Event.PROMOTE: State.PROMOTING,
+        Event.ROLL_BACK: State.ROLLING_BACK,
+        Event.HALT: State.HALTED,
+    }
+
+
+def test_a_holdback_comes_before_promotion_or_not_at_all():
+    into = {state for state, row in TABLE.items() if State.HOLDING_BACK in row.exits.values()}
+    assert into == {State.RAMPING, State.PAUSED}
+    assert Event.PROMOTE in TABLE[State.RAMPING].exits
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(State, Event)))

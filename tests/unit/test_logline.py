@@ -8,8 +8,10 @@ from experiments.model import Variant
 from serving.edge.logline import RequestLine, parse
 from serving.errors import UnreadableLogLine
 
-IN_A_TRIAL = "1\t1767225600123\t7\tdigits\t2\tdigits-v2\t0\tchallenger\t42\t200\t12\t+1\tfailover\n"
-OUTSIDE = "1\t1767225600123\t3\tdigits\t1\t-\t-\t-\t-\t-1\t30000\t0\thost\n"
+IN_A_TRIAL = (
+    "2\t1767225600123\t7\tdigits\t2\tdigits-v2\t0\tchallenger\t42\t3\t200\t12\t+1\tfailover\n"
+)
+OUTSIDE = "2\t1767225600123\t3\tdigits\t1\t-\t-\t-\t-\t0\t-1\t30000\t0\thost\n"
 
 
 def test_a_request_in_an_experiment_is_charged_to_the_version_assigned() -> None:
@@ -22,6 +24,7 @@ def test_a_request_in_an_experiment_is_charged_to_the_version_assigned() -> None
         stage=0,
         variant=Variant.CHALLENGER,
         slot=42,
+        segment=3,
         status=200,
         took=timedelta(milliseconds=12),
         retries=1,
@@ -33,6 +36,7 @@ def test_a_request_in_an_experiment_is_charged_to_the_version_assigned() -> None
 def test_outside_an_experiment_there_is_no_variant() -> None:
     line = parse(OUTSIDE)
     assert (line.experiment, line.stage, line.variant, line.slot) == (None, None, None, None)
+    assert line.segment == 0
     assert line.status == -1
     assert not line.failed_over
 
@@ -51,12 +55,14 @@ def test_the_line_end_does_not_matter() -> None:
     [
         "",
         "\n",
-        "2" + OUTSIDE[1:],
+        "1" + OUTSIDE[1:],
         OUTSIDE.rstrip("\n") + "\tmore\n",
         OUTSIDE[:40],
         OUTSIDE.replace("host", "").replace("\t\n", "\n"),
         OUTSIDE.replace("\t3\t", "\tthree\t"),
         IN_A_TRIAL.replace("challenger", "treatment"),
+        IN_A_TRIAL.replace("\t3\t", "\t-\t"),
+        IN_A_TRIAL.replace("\t3\t", "\t"),
         "\0" * 40,
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.model import BasisPoints, ExperimentName, HeaderUnit, RequestUnit
+from experiments.model import BasisPoints, ExperimentName, HeaderUnit, RequestUnit, Segments
 from registry.refs import ModelName, Version
 from serving.edge.mapfile import (
     UnreadableMapLine,
@@ -26,23 +26,40 @@ versions = st.integers(1, 10**9 - 1).map(Version)
 units = st.just(RequestUnit()) | st.builds(
     HeaderUnit, st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 )
-trials = st.builds(
-    Trial,
-    experiment=names.map(ExperimentName),
-    stage=st.integers(0, 99),
-    challenger=versions,
-    cut=st.integers(0, 10_000).map(BasisPoints),
-    unit=units,
-    salt=names,
-    deadline=st.integers(1, 10**6).map(lambda ms: timedelta(milliseconds=ms)),
+headers = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
+segments = st.builds(
+    Segments,
+    headers,
+    st.lists(
+        st.from_regex(r"[A-Za-z0-9_.-]{1,32}", fullmatch=True), min_size=1, max_size=4, unique=True
+    ).map(tuple),
 )
+
+
+@st.composite
+def trials(draw: st.DrawFn) -> Trial:
+    lanes = draw(st.dictionaries(versions, st.booleans(), min_size=1, max_size=4))
+    return Trial(
+        experiment=draw(names.map(ExperimentName)),
+        stage=draw(st.integers(0, 99)),
+        challengers=tuple(lanes),
+        dropped=tuple(version for version, is_dropped in lanes.items() if is_dropped),
+        cut=draw(st.integers(0, 10_000).map(BasisPoints)),
+        floor=draw(st.integers(0, 10_000).map(BasisPoints)),
+        unit=draw(units),
+        salt=draw(names),
+        segments=draw(st.none() | segments),
+        deadline=draw(st.integers(1, 10**6).map(lambda ms: timedelta(milliseconds=ms))),
+    )
+
+
 routes = st.builds(
     Route,
     model=names.map(ModelName),
     epoch=st.integers(1, 2**53),
     champion=versions,
     previous=st.none() | versions,
-    trial=st.none() | trials,
+    trial=st.none() | trials(),
     by=st.just("edge"),
     why=st.just("read back from the edge's map file"),
     at=st.just(NOW),
@@ -54,6 +71,23 @@ routes = st.builds(
 @given(route=routes)
 def test_a_route_is_read_back_as_it_was_written(route: Route) -> None:
     assert parse_value(route.model, map_value(route), NOW) == route
+
+
+@given(route=routes, trial=trials(), previous=versions)
+def test_a_route_in_a_holdback_is_read_back_too(route: Route, trial: Trial, previous: int) -> None:
+    champion = trial.challengers[0]
+    held = replace(route, champion=champion, previous=Version(previous), trial=trial)
+    assert held.control == previous
+    assert parse_value(held.model, map_value(held), NOW) == held
+
+
+def test_a_value_says_whom_each_lane_belongs_to() -> None:
+    route = parse_line("digits 4|1|-|e|2|1|7,-8,9|500|2500|2000|request|x-plan:free,pro|e", NOW)
+    assert route.trial is not None
+    assert (route.trial.challengers, route.trial.dropped) == ((7, 8, 9), (8,))
+    assert route.trial.active == (7, 9)
+    assert route.trial.segments == Segments("x-plan", ("free", "pro"))
+    assert route.control == 1
 
 
 @given(known=st.lists(routes, unique_by=lambda route: route.model))
@@ -71,10 +105,16 @@ def test_a_file_has_one_line_per_route_whatever_their_order(known: list[Route]) 
         "digits",
         "digits 1|2|3",
         "digits 1|2|-|-|-|-|-|-|-|-|-|-",
-        "digits x|2|-|-|-|-|-|-|-|-|-",
-        "digits 1|2|-|e|0|3|0|500|2000|cookie:x|e",
-        "digits 1|2|-|E!|0|3|0|500|2000|request|e",
-        "Digits 1|2|-|-|-|-|-|-|-|-|-",
+        "digits 1|2|-|-|-|-|-|-|-|-|-|-|-|-",
+        "digits x|2|-|-|-|-|-|-|-|-|-|-|-",
+        "digits 1|2|-|e|0|2|3|0|500|2000|cookie:x|-|e",
+        "digits 1|2|-|E!|0|2|3|0|500|2000|request|-|e",
+        "digits 1|2|-|e|0|2|-|0|500|2000|request|-|e",
+        "digits 1|2|-|e|0|2|3,|0|500|2000|request|-|e",
+        "digits 1|2|-|e|0|9|3|0|500|2000|request|-|e",
+        "digits 1|3|2|e|0|3|3|0|500|2000|request|-|e",
+        "digits 1|2|-|e|0|2|3|0|500|2000|request|x-plan|e",
+        "Digits 1|2|-|-|-|-|-|-|-|-|-|-|-",
     ],
 )
 def test_a_line_that_was_not_written_by_us_is_refused(line: str) -> None:
@@ -95,5 +135,5 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path) -> Non
 
 
 def test_a_later_epoch_is_another_line(tmp_path) -> None:
-    route = parse_line("digits 4|1|-|-|-|-|-|-|-|-|-", NOW)
-    assert render([replace(route, epoch=5)]) == b"digits 5|1|-|-|-|-|-|-|-|-|-\n"
+    route = parse_line("digits 4|1|-|-|-|-|-|-|-|-|-|-|-", NOW)
+    assert render([replace(route, epoch=5)]) == b"digits 5|1|-|-|-|-|-|-|-|-|-|-|-\n"

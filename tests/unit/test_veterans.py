@@ -15,15 +15,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from experiments.assessment import bad_events, goal_counts
+from experiments.comparison import compared
 from experiments.evidence import Evidence, gather
+from experiments.methods.binary import both_outcomes
+from experiments.methods.events import bad_units
 from experiments.model import BasisPoints, Variant
 from experiments.stats.binary import UNKNOWN_RATE, Scale, randomisation_log_e
 from experiments.stats.events import event_ratio_log_e
 from experiments.stats.sample_ratio import sample_ratio_log_e
 from experiments.stats.stages import Side, StageCounts, StageEvents
-from experiments.store import Batch, Cell, OutcomeRecord
+from experiments.store import Batch, Cell, OutcomeRecord, Readings
 from experiments.store.memory import MemoryStore
+from registry.refs import Version
 from tests.unit.samples import DECLARATION, ERRORS, START, stages_until
 
 CUTS = (0, 2000, 5000, 10_000)
@@ -33,6 +36,7 @@ ZONES = range(3)
 CHANCES = tuple((high - low) / 10_000 for low, high in pairwise(CUTS))
 RAMPED = replace(DECLARATION, ramp=(BasisPoints(CUTS[1]), BasisPoints(CUTS[2])))
 STAGES = stages_until(1, declaration=RAMPED)
+(CHALLENGER,) = RAMPED.challengers
 REJECT = log(20.0)
 
 Bools = NDArray[np.bool_]
@@ -57,6 +61,16 @@ def variant_of(zone: int, stage: int) -> Variant:
     return Variant.CHALLENGER if zone <= stage else Variant.CHAMPION
 
 
+def cell_of(zone: int, stage: int, counter: str) -> Cell:
+    variant = variant_of(zone, stage)
+    version = Version(1) if variant is Variant.CHAMPION else CHALLENGER
+    return Cell(RAMPED.name, stage, variant, version, counter)
+
+
+def gathered(readings: Readings) -> Evidence:
+    return gather(RAMPED, STAGES, readings, START, rollback_target_hot=True)
+
+
 def assignments(units: int) -> list[tuple[Assignment, float]]:
     return [
         (zones, prod(CHANCES[zone] for zone in zones)) for zones in product(ZONES, repeat=units)
@@ -65,10 +79,9 @@ def assignments(units: int) -> list[tuple[Assignment, float]]:
 
 def record(event: Event, zone: int) -> OutcomeRecord:
     return OutcomeRecord(
-        Cell(RAMPED.name, event.stage, variant_of(zone, event.stage), f"correct:{event.value}"),
+        cell_of(zone, event.stage, f"correct:{event.value}"),
         token=f"{event}",
         slot=event.unit,
-        dedupe="correct",
         expires_at=START + timedelta(days=1),
     )
 
@@ -79,8 +92,7 @@ async def looks(events: Sequence[Event], zones: Assignment) -> list[Evidence]:
     seen = []
     for event in events:
         await store.observe([record(event, zones[event.unit])])
-        counters = await store.counters(RAMPED.name)
-        seen.append(gather(RAMPED, STAGES, counters, rollback_target_hot=True))
+        seen.append(gathered(await store.readings(RAMPED.name)))
     return seen
 
 
@@ -95,7 +107,7 @@ def all_looks(events: Sequence[Event]) -> dict[Assignment, list[Evidence]]:
 def e_value(evidence: Evidence, *, side: Side = Side.GREATER) -> float:
     return exp(
         randomisation_log_e(
-            goal_counts(evidence.stages),
+            both_outcomes(compared(RAMPED.goal.metric, evidence.stages, CHALLENGER)),
             tau=1.5,
             planning_rate=UNKNOWN_RATE,
             side=side,
@@ -178,7 +190,7 @@ def test_counting_late_outcomes_of_earlier_stages_would_pay_whoever_stops_in_tim
         for event in upto:
             cell = record(event, zones[event.unit]).cell
             counters[cell] = counters.get(cell, 0) + 1
-        return gather(RAMPED, STAGES, counters, rollback_target_hot=True)
+        return gathered(Readings(counters))
 
     seen = {
         zones: [everything(LATE[: look + 1], zones) for look in range(len(LATE))]
@@ -190,26 +202,25 @@ def test_counting_late_outcomes_of_earlier_stages_would_pay_whoever_stops_in_tim
 def test_bad_events_and_units_are_fair_over_a_ramp_too() -> None:
     """Three units come in both stages, and two of them fail whichever variant answers."""
 
-    async def gathered(zones: Assignment) -> Evidence:
+    async def counted(zones: Assignment) -> Evidence:
         store = MemoryStore(now=lambda: START)
         for stage in (0, 1):
             slots: dict[Cell, set[int]] = {}
             for unit, zone in enumerate(zones):
-                for counter in ("units", ERRORS) if unit else ("units",):
-                    cell = Cell(RAMPED.name, stage, variant_of(zone, stage), counter)
+                for counter in ("units", f"{ERRORS}:1") if unit else ("units",):
+                    cell = cell_of(zone, stage, counter)
                     slots.setdefault(cell, set()).add(unit)
             frozen = {cell: frozenset(met) for cell, met in slots.items()}
             for again in (0, 1):
                 start = 2 * stage + again
                 await store.apply(Batch("edge-0", start, start + 1, slots=frozen))
-        counters = await store.counters(RAMPED.name)
-        return gather(RAMPED, STAGES, counters, rollback_target_hot=True)
+        return gathered(await store.readings(RAMPED.name))
 
-    seen = {zones: asyncio.run(gathered(zones)) for zones, _ in assignments(3)}
+    seen = {zones: asyncio.run(counted(zones)) for zones, _ in assignments(3)}
     errors = {
         zones: exp(
             event_ratio_log_e(
-                bad_events(RAMPED.guardrails[0], evidence.stages),
+                bad_units(compared(RAMPED.guardrails[0].metric, evidence.stages, CHALLENGER)),
                 tau=(0.7, 3.0),
                 side=Side.GREATER,
             )
@@ -220,7 +231,7 @@ def test_bad_events_and_units_are_fair_over_a_ramp_too() -> None:
         zones: exp(
             sample_ratio_log_e(
                 [
-                    StageEvents(s.challenger.units, s.champion.units, s.probability)
+                    StageEvents(s.challengers[CHALLENGER].units, s.champion.units, s.probability)
                     for s in evidence.stages
                 ]
             )
