@@ -35,7 +35,7 @@ calibrate: setup ## Measure how often the engine errs and how long it takes; wri
 	@$(BIN)/python -m tests.calibration
 
 bench-decide: setup ## Measure decisions a second on one core, 1,000 experiments to a mix
-	@$(BIN)/python -m bench.decide
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.decide
 
 up: setup ## Start the whole system on this machine
 	@$(BIN)/tiltyard up

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -71,7 +70,6 @@ def main() -> None:
     asked.add_argument("--mix", action="append", choices=list(MIXES), help="only this one")
     asked.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
     arguments = asked.parse_args()
-    _stay_on_one_core()
     tell = sys.stdout.write
     tell(f"{'per second':>10} {'usually':>8} {'per CPU second':>15}  6 metrics, 4 stages each\n")
     paces = []
@@ -82,11 +80,6 @@ def main() -> None:
     if arguments.json:
         found = {"wanted_per_second": {"mixed": WANTED}, "found": [asdict(pace) for pace in paces]}
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
-
-
-def _stay_on_one_core() -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ module           question
 `latency_grid`   edges that never change, for times
 `histogram`      times counted on that grid
 `quantile_bets`  beta-binomial bets on both arms of a histogram
-`quantile_search` the edge with the least evidence, without looking at every one
+`least_evidence` the edge with the least of it, without looking at every one
 `rate_ratio`     the likelihood of one rate ratio in all stages
 `tuning`         how wide a mixture should be
 `normal`         normal tails that do not underflow

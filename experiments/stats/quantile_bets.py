@@ -105,7 +105,7 @@ class QuantileBets:
     def greater(self, stage: QuantileStage, shift: int) -> float:
         """Too few of the treatment up to ratio x, or too many of the control below x.
 
-        This is the definition; `quantile_search` finds the same without looking at every x.
+        This is the definition; `least_evidence` finds the same without looking at every x.
         """
         n1, n0 = int(stage.treatment.sum()), int(stage.control.sum())
         most1, fewest0 = _most(stage.treatment, shift), _fewest(stage.control, 0)

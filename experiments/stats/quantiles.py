@@ -12,8 +12,8 @@ import numpy as np
 from experiments.stats.histogram import dense, histogram_quantile
 from experiments.stats.intervals import Insufficient, Interval, IntervalOrNot, require_alpha
 from experiments.stats.latency_grid import GROWTH, lower_edge, upper_edge
+from experiments.stats.least_evidence import greater_and_less_log_e, greater_log_e
 from experiments.stats.quantile_bets import QuantileBets, QuantileStage, quantile_bets
-from experiments.stats.quantile_search import greater_and_less_log_e, greater_log_e
 from experiments.stats.stages import Side
 
 

@@ -28,14 +28,17 @@ def is_free(host: str, port: int) -> bool:
         return True
 
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+def free_ports(count: int, host: str = "127.0.0.1", *, among: range = CALM_PORTS) -> list[int]:
     """Return ports that nobody listens on.
+
+    Args:
+        among: Where to look. Who asks twice before listening gives ranges without a port in common.
 
     Raises:
         OSError: there are not as many.
     """
     found: list[int] = []
-    for port in random.sample(CALM_PORTS, len(CALM_PORTS)):
+    for port in random.sample(among, len(among)):
         if is_free(host, port):
             found.append(port)
         if len(found) == count:

@@ -9,15 +9,15 @@ import hashlib
 import os
 import random
 import secrets
-import socket
 import sys
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import serving
 from serving.errors import HostsUnavailable
+from serving.local.ports import CALM_PORTS, free_ports
 
 _LONGEST_FOLDER = 31
 """HAProxy allows 97 characters for its socket, and Ray puts a node's 56 in the middle of them."""
@@ -83,7 +83,7 @@ def make_folder(directory: Path) -> Path:
 
 def command(cluster: RayCluster, folder: Path) -> list[str]:
     """Return the command that starts Ray and stays, with all ports free at this moment."""
-    agent, agent_grpc, runtime_env, metrics = _free_ports(4)
+    agent, agent_grpc, runtime_env, metrics = free_ports(4, among=CALM_PORTS[0::3])
     options: dict[str, object] = {
         "node-ip-address": "127.0.0.1",
         "port": 0,
@@ -142,7 +142,7 @@ def _ray(cluster: RayCluster, folder: Path) -> dict[str, str]:
 
 
 def _serve() -> dict[str, str]:
-    fallback, fallback_grpc = _free_ports(2)
+    fallback, fallback_grpc = free_ports(2, among=CALM_PORTS[1::3])
     # A block of our own: HAProxy may know a replica's port for some time after its end.
     first_replica_port = 20_000 + 200 * random.randrange(60)
     return {
@@ -161,7 +161,7 @@ def _serve() -> dict[str, str]:
 
 
 def _haproxy(folder: Path) -> dict[str, str]:
-    stats, metrics = _free_ports(2)
+    stats, metrics = free_ports(2, among=CALM_PORTS[2::3])
     return {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "a.sock"),
@@ -175,11 +175,3 @@ def _haproxy(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_LOG_TARGET": str(folder / "l.sock"),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
     }
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -56,7 +56,9 @@ def _false(report: Report, axes: Axes) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(left=-0.1)
-    axes.set_xlabel("runs with the false verdict at any look, %; exact 99 % intervals")
+    axes.set_xlabel(
+        "runs with the false verdict at any look, %; exact 99 % intervals; dashed: alpha"
+    )
     axes.set_title("False verdicts, with a look after every batch", loc="left", fontsize=11)
     axes.legend(fontsize=8, loc="upper right")
     _plain(axes)
@@ -68,14 +70,18 @@ def _samples(report: Report, axes: Axes) -> None:
     colours = [_colour(racer.name, racer.wrong.kept) for racer in report.racers]
     axes.barh(names, values, color=colours, height=0.65)
     for index, racer in enumerate(report.racers):
-        axes.text(racer.mean + 0.03, index, f"{racer.mean:.2f}", va="center", fontsize=8)
+        mean = f"{racer.mean:.2f}"
+        axes.text(
+            racer.mean - 0.03, index, mean, va="center", ha="right", fontsize=8, color="white"
+        )
         wrong = f"{100 * racer.wrong.share:.1f} % wrong (alpha {100 * racer.wrong.alpha:g} %)"
-        axes.text(2.0, index, wrong, va="center", ha="right", fontsize=8, color=INK)
+        axes.text(2.2, index, wrong, va="center", ha="right", fontsize=8, color=INK)
     for index, racer in enumerate(report.racers):
         if racer.name in LIMITS:
             axes.plot([LIMITS[racer.name]] * 2, [index - 0.42, index + 0.42], color=INK, lw=2.0)
     axes.invert_yaxis()
-    axes.set_xlim(0.0, 2.0)
+    axes.set_xlim(0.0, 2.2)
+    axes.set_xticks(np.arange(0.0, 1.51, 0.25))
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel(
         f"mean sample to a decision, in N = {FIXED:,.0f} units an arm; black: most allowed"

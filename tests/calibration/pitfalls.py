@@ -32,6 +32,9 @@ OUTCOME = Metric("outcome", Binary())
 ANY_VERDICT = 0.075
 """Promotion and harm together: .025 and .05."""
 
+LOOKS_AT_TUNING = 110
+"""The error has no bound, but grows only with the logarithm of the sample."""
+
 
 def _wrong(declared: Declaration, looks: Iterable[Evidence]) -> bool:
     return bool(verdicts_on(declared, looks, horizon=None) - {HALTED})
@@ -112,8 +115,13 @@ def _limits(times: np.ndarray) -> list[float]:
 
 def tuning(rng: np.random.Generator, runs: int) -> tuple[int, int]:
     """The mixture is made as wide as the data seem to ask for, anew at every look."""
-    sizes = np.maximum(100, 100 * 1.15 ** np.arange(80)).astype(int)
-    flow = Traffic(tuple(sizes.tolist()), (0,) * 80, (1.0,) * 80, traffic(1, 1).stages)
+    sizes = np.maximum(100, 100 * 1.15 ** np.arange(LOOKS_AT_TUNING)).astype(int)
+    flow = Traffic(
+        tuple(sizes.tolist()),
+        (0,) * LOOKS_AT_TUNING,
+        (1.0,) * LOOKS_AT_TUNING,
+        traffic(1, 1).stages,
+    )
     world = Categories(Shares(0.1), Shares(0.1), (0, 1))
     drawn = world.generate(rng, flow, runs)
     declared = declaration(OUTCOME, effect=0.02, baseline=0.1)
@@ -124,8 +132,8 @@ def tuning(rng: np.random.Generator, runs: int) -> tuple[int, int]:
     z = (p[..., 0] - p[..., 1]) / np.sqrt(square)
     w = np.maximum(z * z - 1.0, 1e-9)
     naive = int((first(mixture_log_e(z, w) >= log(1.0 / ANY_VERDICT)) >= 0).sum())
-    looks = Histories(world, flow, drawn, OUTCOME.key)
-    return naive, sum(_wrong(declared, looks.looks(run)) for run in range(runs))
+    seen = Histories(world, flow, drawn, OUTCOME.key)
+    return naive, sum(_wrong(declared, seen.looks(run)) for run in range(runs))
 
 
 def bandit(rng: np.random.Generator, runs: int) -> tuple[int, int]:

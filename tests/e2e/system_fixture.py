@@ -359,9 +359,11 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
         try:
             yield running
         finally:
-            mine = running.processes()
-            assert len(answering(settings)) == 5
-            assert asyncio.run(down(settings))
+            mine, answered = running.processes(), answering(settings)
+            # First of all: a check that fails must leave nothing running.
+            went_down = asyncio.run(down(settings))
+            assert len(answered) == 5
+            assert went_down
         left = [described(each) for each in (*mine, *running.processes()) if lives(each)]
         assert left == []
         assert answering(settings) == []

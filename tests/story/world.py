@@ -260,7 +260,7 @@ class MemoryServe:
     async def probe(self, ref: VersionRef) -> bool:
         return self.up and ref not in self.unreachable
 
-    async def example(self, ref: VersionRef) -> bytes | None:
+    async def example(self, ref: VersionRef) -> bytes | None:  # noqa: ARG002  none is saved with one
         self._require_up()
         return None
 

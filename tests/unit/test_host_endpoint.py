@@ -135,7 +135,7 @@ async def test_a_host_shows_what_its_model_was_saved_with_and_takes_it_back():
     transport = httpx2.ASGITransport(app, root_path=PREFIX)
     async with httpx2.AsyncClient(transport=transport, base_url=f"http://host{PREFIX}") as host:
         shown = await host.get("/example")
-        assert shown.json() == request(1.0, 2.0, 3.0, 4.0, shape=[2, 2])
+        assert shown.json() == request(shape=[2, 2], data=[1.0, 2.0, 3.0, 4.0])
         assert (await host.post("/infer", content=shown.content)).status_code == 200
 
 

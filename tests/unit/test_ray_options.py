@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.local.ports import CALM_PORTS
 from serving.local.ray_options import RayCluster, command, environment, make_folder, token_file
 
 CONSTANTS = Path(find_spec("ray").origin).parent / "serve" / "_private" / "constants.py"
@@ -80,3 +81,20 @@ def test_resources_are_given_only_if_asked_for(cluster, tmp_path):
     given = command(cluster, tmp_path)
     assert "--num-gpus=1" in given
     assert not any(option.startswith("--num-cpus") for option in given)
+
+
+def test_no_two_of_rays_ports_are_the_same_and_none_is_one_that_clients_get(cluster, tmp_path):
+    given = dict(
+        option.removeprefix("--").split("=", 1)
+        for option in command(cluster, tmp_path)
+        if option.startswith("--") and "=" in option
+    )
+    named = environment(cluster, tmp_path)
+    ports = [
+        *(int(given[f"{name}-port"]) for name in ("dashboard-agent-listen", "metrics-export")),
+        *(int(given[f"{name}-port"]) for name in ("dashboard-agent-grpc", "runtime-env-agent")),
+        *(int(named[f"RAY_SERVE_FALLBACK_PROXY_{kind}_PORT"]) for kind in ("HTTP", "GRPC")),
+        *(int(named[f"RAY_SERVE_HAPROXY_{kind}_PORT"]) for kind in ("STATS", "METRICS")),
+    ]
+    assert len(set(ports)) == len(ports) == 8
+    assert all(port in CALM_PORTS for port in ports)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.stats.latency_grid import OVERFLOW
+from experiments.stats.least_evidence import greater_and_less_log_e, greater_log_e
 from experiments.stats.quantile_bets import QuantileStage, quantile_bets
-from experiments.stats.quantile_search import greater_and_less_log_e, greater_log_e
 from experiments.stats.quantiles import quantile_log_e, quantile_log_es
 from experiments.stats.stages import Side
 
