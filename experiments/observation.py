@@ -10,6 +10,9 @@ from experiments.quantities import LARGEST_NUMBER, write_number
 from experiments.spelling import shown
 from experiments.stats.latency_grid import bucket_of
 
+ROUNDING = 1e-9
+"""Part of a score's range. Who multiplies out 115 steps of 0.001 sends 0.11500000000000002."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
@@ -118,7 +121,8 @@ def _denominator(name: str, value: object) -> float:
 
 def _on_grid(name: str, value: object, score: Score) -> tuple[int, float]:
     number = _number(name, value)
-    if not score.low <= number <= score.high:
+    slack = ROUNDING * (score.high - score.low)
+    if not score.low - slack <= number <= score.high + slack:
         bounds = f"{write_number(score.low)} to {write_number(score.high)}"
         raise InvalidOutcome(f"{name} must be from {bounds}, not {shown(value)}")
     width = score.high - score.low

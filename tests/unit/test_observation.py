@@ -49,6 +49,7 @@ def refused(kind, value, **beside):
         (SCORE, 5.0, Observation(8)),
         (SCORE, 3.2, Observation(4)),
         (SCORE, 3.3, Observation(5)),
+        (Score(0.0, 0.115, 0.001), 115 * 0.001, Observation(115)),
         (Slow(250), 250, Observation(0)),
         (Slow(250), 250.001, Observation(1)),
         (Slow(250), 0, Observation(0)),
