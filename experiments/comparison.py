@@ -15,8 +15,8 @@ def compared(metric: Metric, stages: Sequence[StageEvidence], version: Version) 
         Compared(
             treatment=treatment.sample(key),
             control=stage.champion.sample(key),
-            treatment_units=treatment.units,
-            control_units=stage.champion.units,
+            treatment_units=treatment.units_of(key),
+            control_units=stage.champion.units_of(key),
             share=stage.probability,
         )
         for stage in stages
@@ -31,7 +31,7 @@ def levels(
 
     def level(arm: list[Tally]) -> Level:
         samples = [tally.sample(metric.key) for tally in arm]
-        return method.level(samples, sum(tally.units for tally in arm))
+        return method.level(samples, sum(tally.units_of(metric.key) for tally in arm))
 
     there = [stage for stage in stages if version in stage.challengers]
     return level([s.champion for s in there]), level([s.challengers[version] for s in there])

@@ -54,15 +54,24 @@ class Tally:
         failovers: Those that the fallback answered.
         units: Distinct units that met the arm.
         samples: What they showed, by metric key.
+        matured: Of the units, those whose window has closed, by the key of a metric with a window.
     """
 
     requests: int = 0
     failovers: int = 0
     units: int = 0
     samples: Mapping[str, Sample] = field(default_factory=dict)
+    matured: Mapping[str, int] = field(default_factory=dict)
 
     def sample(self, key: str) -> Sample:
         return self.samples.get(key, NOTHING_SEEN)
+
+    def units_of(self, key: str) -> int:
+        """Return the units that a metric is a share of: those old enough to have shown it.
+
+        Without this, units too young to complain would speak for a version.
+        """
+        return self.matured.get(key, self.units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +186,7 @@ class _Shelves:
     metrics: tuple[Metric, ...]
     counts: Mapping[_Arm, Mapping[str, Mapping[int, int]]]
     moments: Mapping[_Arm, Mapping[str, Mapping[int, Moments]]]
+    ripe_units: Mapping[_Arm, Mapping[str, int]]
     matured: Mapping[str, Matured]
 
     @classmethod
@@ -196,7 +206,8 @@ class _Shelves:
                 for arm in _arms(cell):
                     pile = moments[arm][name]
                     pile[index] = pile.get(index, EMPTY).merged(found)
-        return cls(declaration.metrics, counts, moments, ripe.matured(readings))
+        units = _ripe_units(ripe, readings)
+        return cls(declaration.metrics, counts, moments, units, ripe.matured(readings))
 
     def stage(self, stage: Stage, segment: int | None) -> StageEvidence:
         return StageEvidence(
@@ -227,7 +238,22 @@ class _Shelves:
                 for metric in self.metrics
                 if metric.counter in counts or metric.counter in moments
             },
+            matured={
+                metric.key: self.ripe_units.get(arm, {}).get(metric.key, 0)
+                for metric in self.metrics
+                if metric.window is not None
+            },
         )
+
+
+def _ripe_units(ripe: "_Ripeness", readings: Readings) -> dict[_Arm, dict[str, int]]:
+    found: dict[_Arm, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for cell, count in readings.counts.items():
+        if cell.counter == UNITS:
+            for key in ripe.keys(cell.cohort):
+                for arm in _arms(cell):
+                    found[arm][key] += count
+    return found
 
 
 class _Ripeness:
@@ -242,6 +268,12 @@ class _Ripeness:
     def __call__(self, cell: Cell) -> bool:
         window = self._windows.get(cell.name) if self._windows else None
         return window is None or self._closed(cell.cohort, window.total_seconds())
+
+    def keys(self, cohort: int) -> list[str]:
+        """Return the metrics whose window has closed for a cohort."""
+        return [
+            k for k, window in self._keys.items() if self._closed(cohort, window.total_seconds())
+        ]
 
     def _closed(self, cohort: int, window: float) -> bool:
         assert self._cohort is not None

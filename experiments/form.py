@@ -14,7 +14,14 @@ from pydantic import Field, ValidationInfo, field_validator
 from experiments.field import Duration, ErrorRate, Form, Share, VersionNumber, Wrong, accepted_by
 from experiments.goal_form import GoalForm, GuardrailForm
 from experiments.metric import Metric, Quantile, Slow
-from experiments.model import WHOLE, BasisPoints, HeaderUnit, experiment_name, parse_unit
+from experiments.model import (
+    WHOLE,
+    BasisPoints,
+    HeaderUnit,
+    RequestUnit,
+    experiment_name,
+    parse_unit,
+)
 from experiments.quantities import write_duration, write_share
 from experiments.spelling import shown
 from registry.refs import RESERVED, users_model_name
@@ -191,10 +198,19 @@ class FileForm(Form):
     @classmethod
     def _finds_units(cls, holdback: HoldbackForm, info: ValidationInfo) -> HoldbackForm:
         ramp: list[int] | None = info.data.get("share")
-        if ramp is not None and ramp[-1] + holdback.share > WHOLE:
+        if ramp is None:
+            return holdback
+        if ramp[-1] + holdback.share > WHOLE:
             raise Wrong(
                 f"the last share is {_share(ramp[-1])}, so at most {_share(WHOLE - ramp[-1])} of "
                 "the units have not met a challenger",
+                "share",
+            )
+        if ramp[-1] + holdback.share == WHOLE and info.data.get("unit") != str(RequestUnit()):
+            # Units that met a challenger before are no longer randomised: nothing could be seen.
+            raise Wrong(
+                f"must be below {_share(holdback.share)}: the last share is {_share(ramp[-1])}, "
+                "and some who have not met a challenger must now do so, to be compared with",
                 "share",
             )
         return holdback

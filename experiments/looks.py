@@ -105,15 +105,17 @@ def time_of(declaration: Declaration, evidence: Evidence) -> float:
     assert declaration.horizon is not None
     goal = declaration.goal.metric
     # Events and repeated outcomes have no one outcome a unit, so the units that came are counted.
-    by_outcome = not isinstance(goal.kind, Count | Slow) and not is_grouped(
-        goal, returning=declaration.returning
+    by_outcome = not (
+        isinstance(goal.kind, Count)
+        or (isinstance(goal.kind, Slow) and goal.at_edge)
+        or is_grouped(goal, returning=declaration.returning)
     )
     seen = 0
     for stage in evidence.stages:
         for tally in (stage.champion, *stage.challengers.values()):
             sample = tally.sample(goal.key)
             outcomes = sum(sample.counts.values()) + sum(m.n for m in sample.moments.values())
-            seen += outcomes if by_outcome else tally.units
+            seen += outcomes if by_outcome else tally.units_of(goal.key)
     return seen / declaration.horizon.units
 
 

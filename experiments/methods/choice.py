@@ -53,7 +53,9 @@ def method_of(asked: Goal | Guardrail, *, returning: bool) -> Method:
             return GaussianMethod(Scales(design, high - low), grouped=False)
         case Score() as kind:
             return ScoreMethod(design, kind)
-        case Slow() | Count():
+        case Slow():
+            return EventMethod(design, reported=not metric.at_edge)
+        case Count():
             return EventMethod(design)
         case Quantile() as kind:
             return QuantileMethod(kind)

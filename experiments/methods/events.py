@@ -1,7 +1,7 @@
 """Units with an event: errors, slow answers, complaints. Rare, and often none in one arm."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log1p, sqrt
 from typing import TypedDict
 
@@ -42,14 +42,30 @@ class EventMethod:
     """Given that a unit has an event, in which arm is it? Needs no denominators.
 
     A margin that is absolute needs them: then units without an event count as well.
+
+    Args:
+        reported: Units without an event are reported too, so units of which nothing is known
+            are not taken for them.
     """
 
     design: Design
+    reported: bool = False
 
     def compare(self, stages: Stages) -> "EventComparison":
+        if self.reported:
+            stages = [
+                replace(
+                    stage,
+                    treatment_units=sum(stage.treatment.counts.values()),
+                    control_units=sum(stage.control.counts.values()),
+                )
+                for stage in stages
+            ]
         return EventComparison(self.design, tuple(stages), tuple(bad_units(stages)))
 
     def level(self, samples: Sequence[Sample], units: int) -> Level:
+        if self.reported:
+            units = sum(sum(sample.counts.values()) for sample in samples)
         return share_of(sum(sample.counts.get(1, 0) for sample in samples), units)
 
 

@@ -9,11 +9,12 @@ from experiments.methods import NO_LEVEL, NO_MARGIN, Aim, Effect, Level, Margin,
 from experiments.metric import Quantile
 from experiments.stats.contrast import Estimate
 from experiments.stats.histogram import histogram_quantile
-from experiments.stats.intervals import Insufficient, IntervalOrNot
+from experiments.stats.intervals import Insufficient, Interval
 from experiments.stats.mixture import shrunk_estimate
 from experiments.stats.quantile_bets import QuantileStage
 from experiments.stats.quantiles import quantile_log_e, quantile_log_es, quantile_ratio_interval
 from experiments.stats.stages import Side
+from experiments.stats.woodruff import quantile_log_ratio
 
 TUNED_UNITS = 2_000
 """Units in each arm at which the test is sharpest."""
@@ -68,7 +69,15 @@ class QuantileComparison:
         return self._found[ratio][side]
 
     def effects(self, *, alpha: float) -> tuple[Effect, ...]:
-        return (Effect("ratio", self._ratio(alpha)),)
+        found = quantile_ratio_interval(
+            self.histograms, p=self.kind.p, alpha=alpha, tuned_n=TUNED_UNITS
+        )
+        estimate = self.estimate()
+        if isinstance(found, Interval) and isinstance(estimate, Estimate):
+            # Finer than whole buckets, which is all that the interval speaks of.
+            middle = min(max(exp(estimate.value), found.low), found.high)
+            found = Interval(found.low, found.high, middle)
+        return (Effect("ratio", found),)
 
     def shrunk(self) -> Shrunk | Insufficient:
         found = self.estimate()
@@ -77,18 +86,4 @@ class QuantileComparison:
         return Shrunk("ratio", exp(shrunk_estimate(found.value, found.error, USUALLY_APART)[0]))
 
     def estimate(self) -> Estimate | Insufficient:
-        """Log ratio of the quantiles; its error is half the width of a narrow interval."""
-        found = self._ratio(_HALF)
-        if isinstance(found, Insufficient):
-            return found
-        if found.estimate is None or not 0.0 < found.low < found.high < inf:
-            return Insufficient("too few units for a quantile")
-        return Estimate(log(found.estimate), log(found.high / found.low) / 2.0)
-
-    def _ratio(self, alpha: float) -> IntervalOrNot:
-        return quantile_ratio_interval(
-            self.histograms, p=self.kind.p, alpha=alpha, tuned_n=TUNED_UNITS
-        )
-
-
-_HALF = 0.5
+        return quantile_log_ratio(self.histograms, p=self.kind.p)

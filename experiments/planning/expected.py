@@ -189,6 +189,8 @@ def sample_of(known: Known, value: float, n: int, *, returning: bool) -> Sample:
     match kind:
         case Binary():
             return Sample(counts={1: round(n * value), 0: n - round(n * value)})
+        case Slow() if not metric.at_edge:
+            return Sample(counts={1: round(n * value), 0: n - round(n * value)})
         case Slow() | Count():
             return Sample(counts={1: round(n * value)})
         case Mean():

@@ -4,6 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import numpy as np
 
@@ -16,12 +17,19 @@ from experiments.simulation.sources import Source
 from experiments.simulation.truth import Truth, premises
 from registry.refs import Version
 
+Sizes: TypeAlias = np.ndarray[tuple[int], np.dtype[np.int64]]
+
 
 @dataclass(slots=True)
 class _Arm:
-    """One arm in one stage: units by segment, and a heap for each metric."""
+    """One arm in one stage: units by segment, and a heap for each metric.
 
-    units: np.ndarray[tuple[int], np.dtype[np.int64]]
+    Args:
+        ripe: Units whose window has closed, for each metric with a window.
+    """
+
+    units: Sizes
+    ripe: dict[str, Sizes]
     heaps: dict[str, Heap] = field(default_factory=dict)
     shown: dict[int | None, Tally] = field(default_factory=dict)
 
@@ -34,12 +42,19 @@ class _Arm:
 
     def tally(self, segment: int | None) -> Tally:
         if segment not in self.shown:
-            units = int(self.units.sum() if segment is None else self.units[segment])
+            units = _within(self.units, segment)
             samples: dict[str, Sample] = {
                 key: heap.sample(segment) for key, heap in self.heaps.items()
             }
-            self.shown[segment] = Tally(requests=units, units=units, samples=samples)
+            matured = {key: _within(ripe, segment) for key, ripe in self.ripe.items()}
+            self.shown[segment] = Tally(
+                requests=units, units=units, samples=samples, matured=matured
+            )
         return self.shown[segment]
+
+
+def _within(sizes: Sizes, segment: int | None) -> int:
+    return int(sizes.sum() if segment is None else sizes[segment])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +64,7 @@ class _Ripening:
     ripe_at: datetime
     arm: _Arm
     heap: Heap
-    units: int
+    sizes: Sizes
 
 
 class Traffic:
@@ -125,7 +140,7 @@ class Traffic:
                 arm.take(key, heap)
             else:
                 ripe_at = self._ripe_at(now, window)
-                self._ripening[key].append(_Ripening(ripe_at, arm, heap, units))
+                self._ripening[key].append(_Ripening(ripe_at, arm, heap, sizes))
 
     def _ripe_at(self, now: datetime, window: timedelta) -> datetime:
         """Return when the cohort of units that arrive now may be looked at."""
@@ -139,12 +154,14 @@ class Traffic:
         for key, queue in self._ripening.items():
             while queue and queue[0].ripe_at <= now:
                 ripe = queue.popleft()
+                ripe.arm.ripe[key] = ripe.arm.ripe[key] + ripe.sizes
                 ripe.arm.take(key, ripe.heap)
-                self._matured[key] += ripe.units
+                self._matured[key] += int(ripe.sizes.sum())
 
     def _arm(self, stage: int, version: Version | None) -> _Arm:
         if (stage, version) not in self._arms:
-            self._arms[stage, version] = _Arm(np.zeros(self._segments, dtype=np.int64))
+            nobody = np.zeros(self._segments, dtype=np.int64)
+            self._arms[stage, version] = _Arm(nobody, dict.fromkeys(self._ripening, nobody))
         return self._arms[stage, version]
 
     def _stage(self, stage: Stage, segment: int | None) -> StageEvidence:

@@ -33,6 +33,7 @@ module           question
 `mixture`        normal and t mixtures over effects
 `moments`        counts, means and squared deviations that merge
 `latency_grid`   edges that never change, for times
+`woodruff`       the ratio of two quantiles, with an error
 `histogram`      times counted on that grid
 `quantile_bets`  beta-binomial bets on both arms of a histogram
 `least_evidence` the edge with the least of it, without looking at every one

@@ -42,7 +42,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """An estimate per arm, independent of each other."""
+    """An estimate per arm, independent of each other but for what was added to both."""
 
     treatment: float
     control: float
@@ -53,6 +53,8 @@ class Contrast:
     """The same, had both arms the spread that they have together."""
     control_floor: float = 0.0
     degrees: float | None = None
+    shared_variance: float = 0.0
+    """Squared standard error of what was added to both alike; it cancels at a ratio of 1."""
 
     def against(self, *, ratio: float = 1.0, difference: float = 0.0) -> Estimate | Insufficient:
         """Treatment - ratio * control - difference, with the larger of the two errors.
@@ -65,6 +67,7 @@ class Contrast:
             self.treatment_variance + square * self.control_variance,
             self.treatment_floor + square * self.control_floor,
         )
+        variance += (1.0 - ratio) * (1.0 - ratio) * self.shared_variance
         value = self.treatment - ratio * self.control - difference
         error = sqrt(variance)
         size = max(abs(self.treatment), abs(ratio * self.control), abs(difference))
@@ -158,7 +161,7 @@ def contrast_ratio_interval(contrast: Contrast, *, alpha: float, tau: float) -> 
     require_scale(tau)
     away = Estimate(
         contrast.control,
-        sqrt(max(contrast.control_variance, contrast.control_floor)),
+        sqrt(max(contrast.control_variance, contrast.control_floor) + contrast.shared_variance),
         contrast.degrees,
     )
     if not away.error > 0.0:

@@ -66,10 +66,13 @@ def adjusted(stages: Sequence[StageMoments]) -> tuple[StageMoments, ...]:
 
 
 def _without_covariate(stage: StageMoments, slope: float) -> StageMoments:
-    centre = stage.treatment.merged(stage.control).mean_x
+    pooled = stage.treatment.merged(stage.control)
+    # The centre is an estimate as well. Differences do not depend on it, but ratios do.
+    spread = (pooled.variance_x or 0.0) / max(pooled.n, 1)
     return StageMoments(
-        _adjusted_arm(stage.treatment, slope, centre),
-        _adjusted_arm(stage.control, slope, centre),
+        _adjusted_arm(stage.treatment, slope, pooled.mean_x),
+        _adjusted_arm(stage.control, slope, pooled.mean_x),
+        shared_variance=slope * slope * spread,
     )
 
 

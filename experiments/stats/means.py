@@ -25,6 +25,8 @@ class StageMoments:
 
     treatment: Moments
     control: Moments
+    shared_variance: float = 0.0
+    """Of what was added to both means alike."""
 
 
 def mean_log_e(
@@ -159,7 +161,7 @@ def mean_ratio_interval(
 def mean_arms(stages: Sequence[StageMoments]) -> Contrast | Insufficient:
     """Each arm's mean over the stages, with its variance."""
     units1 = units0 = 0
-    weights = mean1 = mean0 = own1 = own0 = floor1 = floor0 = 0.0
+    weights = mean1 = mean0 = own1 = own0 = floor1 = floor0 = shared = 0.0
     for stage in stages:
         one, other = stage.treatment, stage.control
         n1, n0 = one.n, other.n
@@ -176,6 +178,7 @@ def mean_arms(stages: Sequence[StageMoments]) -> Contrast | Insufficient:
         pooled = square * ((one.m2 + other.m2) / (n1 + n0 - 2))
         floor1 += pooled / n1
         floor0 += pooled / n0
+        shared += square * stage.shared_variance
     if units1 < BURN_IN or units0 < BURN_IN:
         return Insufficient(f"fewer than {BURN_IN} units in an arm")
     square = weights * weights
@@ -186,4 +189,5 @@ def mean_arms(stages: Sequence[StageMoments]) -> Contrast | Insufficient:
         own0 / square,
         floor1 / square,
         floor0 / square,
+        shared_variance=shared / square,
     )

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
@@ -25,6 +25,9 @@ PATIENCE_SECONDS = 120.0
 """Far beyond what anything takes: it ends a run that hangs, it decides no test."""
 
 METRIC = "correct"
+
+COUNTRY = "x-country"
+"""Header that names a segment, where a row has one."""
 
 Found = TypeVar("Found")
 
@@ -50,12 +53,13 @@ async def eventually(
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A question, and the unit that asks it."""
+    """A question, the unit that asks it, and where that is; empty if it does not say."""
 
     unit: str
     label: int
     difficulty: float
     fault: Fault = Fault.NONE
+    country: str = ""
 
     @property
     def body(self) -> bytes:
@@ -101,11 +105,13 @@ class Rows:
         salt: Units are chosen so that no two share a slot under it, which chance would do.
         returning: Share of the rows that come from a unit that was there before.
         faults: Given a unit, says what its row does to a fragile version.
+        country: Given a unit, says where it is.
     """
 
     salt: str
     returning: float = 0.0
     faults: Callable[[str], Fault] = lambda _: Fault.NONE
+    country: Callable[[str], str] = lambda _: ""
     _random: random.Random = field(default_factory=lambda: random.Random(7))
     _slots: set[int] = field(default_factory=set)
     _units: list[str] = field(default_factory=list)
@@ -113,7 +119,8 @@ class Rows:
 
     def __next__(self) -> Row:
         unit = self._unit()
-        return Row(unit, self._random.randrange(10), self._random.random(), self.faults(unit))
+        label, difficulty = self._random.randrange(10), self._random.random()
+        return Row(unit, label, difficulty, self.faults(unit), self.country(unit))
 
     def _unit(self) -> str:
         if self._units and self._random.random() < self.returning:
@@ -128,11 +135,31 @@ class Rows:
                 return unit
 
 
+Outcome = Mapping[str, object]
+Reports = Callable[["Answer"], Sequence[Outcome]]
+"""What a client reports of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """An outcome, and what control said of it: a status or, if it refused it, a code."""
+
+    answer: Answer
+    outcome: Outcome
+    said: str
+
+
+def whether_right(answer: Answer) -> Sequence[Outcome]:
+    """Report whether an answer was right, and nothing else."""
+    return [{"metric": METRIC, "value": int(answer.right)}]
+
+
 class Traffic:
     """A few clients that ask without pause, and report every outcome until it is accepted.
 
     Attributes:
         answers: Everything that came back, in the order in which it did.
+        reported: Every outcome, in the order in which they were.
         refused: What control said of outcomes that it did not take, by code.
         spooled: Outcomes that control kept while Redis was away.
     """
@@ -146,9 +173,11 @@ class Traffic:
         key: bytes,
         http: httpx2.AsyncClient,
         control: ControlClient,
+        outcomes: Reports = whether_right,
     ) -> None:
         self.model = model
         self.answers: list[Answer] = []
+        self.reported: list[Reported] = []
         self.refused: Counter[str] = Counter()
         self.spooled = 0
         self._oracles = oracles
@@ -156,7 +185,8 @@ class Traffic:
         self._key = key
         self._http = http
         self._control = control
-        self._outcomes: deque[Answer] = deque()
+        self._outcomes_of = outcomes
+        self._outcomes: deque[tuple[Answer, Outcome]] = deque()
         self._over = self._answered = False
 
     @property
@@ -201,13 +231,15 @@ class Traffic:
         while not self._over:
             answer = await self.ask(next(self._rows))
             if answer.prediction is not None and answer.prediction.experiment is not None:
-                self._outcomes.append(answer)
+                self._outcomes.extend((answer, each) for each in self._outcomes_of(answer))
             await asyncio.sleep(thinking)
 
     async def ask(self, row: Row) -> Answer:
         """Send one request, once, and judge what comes back."""
         began = monotonic()
         headers = {"content-type": "application/json", "x-unit-id": row.unit}
+        if row.country:
+            headers[COUNTRY] = row.country
         try:
             response = await self._http.post(
                 f"/v2/models/{self.model}/infer", content=row.body, headers=headers
@@ -276,20 +308,23 @@ class Traffic:
                     self._outcomes.popleft()
             await asyncio.sleep(0.1)
 
-    async def _accepted(self, batch: list[Answer]) -> None:
+    async def _accepted(self, batch: list[tuple[Answer, Outcome]]) -> None:
         again = False
 
         async def sent() -> dict[str, Any] | None:
             nonlocal again
             try:
-                return await self._control.outcomes([_outcome(answer) for answer in batch])
+                return await self._control.outcomes(
+                    [{"prediction_id": answer.token, **each} for answer, each in batch]
+                )
             except (ControlUnavailable, Refused):
                 again = True
                 raise
 
         result = await eventually(sent, what="outcomes are not accepted", pause=0.1)
         assert result is not None
-        for each in result["results"]:
+        for (answer, outcome), each in zip(batch, result["results"], strict=True):
+            self.reported.append(Reported(answer, outcome, each.get("code", each["status"])))
             match each["status"]:
                 case "counted" | "repeated_unit":
                     pass
@@ -300,10 +335,6 @@ class Traffic:
                     pass
                 case _:
                     self.refused[each.get("code", each["status"])] += 1
-
-
-def _outcome(answer: Answer) -> dict[str, object]:
-    return {"prediction_id": answer.token, "metric": METRIC, "value": int(answer.right)}
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     asynccontextmanager,
@@ -38,7 +38,7 @@ from serving.local.process import Mark
 from serving.local.supervisor import read_children
 from serving.local.system import down, read_running, up
 from serving.settings import Settings
-from tests.e2e.client import Rows, Traffic, eventually, traffic_to
+from tests.e2e.client import Reports, Rows, Traffic, eventually, traffic_to, whether_right
 from tests.e2e.ledger import counted, misplaced, owed
 from tests.e2e.oracle import EXAMPLE, Oracle
 
@@ -144,12 +144,14 @@ class System:
         *,
         clients: int = CLIENTS,
         thinking: float = THINKING_SECONDS,
+        outcomes: Reports = whether_right,
     ) -> AsyncIterator[Traffic]:
         """Let clients ask; on the way out, wait until each outcome is accepted."""
 
         def made(http: httpx2.AsyncClient) -> Traffic:
+            oracles, key = self.oracles[model], self.key
             return Traffic(
-                model, self.oracles[model], rows, key=self.key, http=http, control=control
+                model, oracles, rows, key=key, http=http, control=control, outcomes=outcomes
             )
 
         async with traffic_to(
@@ -163,13 +165,30 @@ class System:
         """Return an experiment once what is counted is exactly what clients saw, and stays it."""
         answers = [answer for each in traffic for answer in each.answers]
         due = owed(answers, name)
+        try:
+            view = await self.settled(control, name, lambda view: counted(view) == due)
+        except AssertionError as error:
+            found = counted(await control.experiment(name))
+            raise AssertionError(f"{error}\nowed    {due}\ncounted {found}") from None
+        assert view["evidence"]["lost_bytes"] == view["evidence"]["late"] == 0
+        assert misplaced(answers, view) == []
+        assert not any(each.refused for each in traffic)
+        return view
+
+    async def settled(
+        self,
+        control: ControlClient,
+        name: str,
+        agrees: Callable[[Mapping[str, Any]], bool],
+    ) -> dict[str, Any]:
+        """Return an experiment once everything is read and what it shows agrees, and stays so."""
         beats: list[str] = []
 
         async def equal() -> dict[str, Any] | None:
             view = await control.experiment(name)
             edges = (await control.status())["edges"]
             edge = edges[0] if edges else {"backlog_bytes": None}
-            if edge["backlog_bytes"] != 0 or self.spools() or counted(view) != due:
+            if edge["backlog_bytes"] != 0 or self.spools() or not agrees(view):
                 beats.clear()
                 return None
             # Once more after all has been read: what is counted twice is often counted later.
@@ -177,15 +196,8 @@ class System:
                 beats.append(edge["heard_at"])
             return view if len(beats) > 2 else None
 
-        try:
-            view = await eventually(equal, what=f"{name}: counted is what clients saw", pause=0.2)
-        except AssertionError as error:
-            found = counted(await control.experiment(name))
-            raise AssertionError(f"{error}\nowed    {due}\ncounted {found}") from None
+        view = await eventually(equal, what=f"{name}: counted is what clients saw", pause=0.2)
         assert view is not None
-        assert view["evidence"]["lost_bytes"] == view["evidence"]["late"] == 0
-        assert misplaced(answers, view) == []
-        assert not any(each.refused for each in traffic)
         return view
 
     def spools(self) -> list[Path]:

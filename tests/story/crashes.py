@@ -10,8 +10,9 @@ from experiments.receipts import ByHand, Receipt, replay
 from experiments.store import Kind
 from registry import Aliases
 from serving.hosts import statuses
+from tests.story.outside import DIGITS, Crashed
 from tests.story.users import Users
-from tests.story.world import DIGITS, Crashed, World
+from tests.story.world import World
 
 Story: TypeAlias = Callable[[World], Awaitable[None]]
 """Told again after a crash, it goes on from where the world is, as a person would."""

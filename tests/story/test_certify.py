@@ -26,7 +26,8 @@ from serving.hosts import HostState, statuses
 from serving.hosts.faults import Fault
 from serving.lanes import LEASE, is_lane
 from serving.routes import Route
-from tests.story.world import DIGITS, KEY, World
+from tests.story.outside import DIGITS
+from tests.story.world import KEY, World
 
 LANE = ModelName("tiltyard-certify-digits")
 BY = "a test"

@@ -21,8 +21,9 @@ from tests.story.crashes import (
     started,
     with_crashes,
 )
+from tests.story.outside import DIGITS
 from tests.story.users import Users
-from tests.story.world import DIGITS, FILE, World
+from tests.story.world import FILE, World
 
 ORDER = Order(DIGITS, by="me", why="I do not like it.")
 VERSION_1, VERSION_2 = (VersionRef(DIGITS, Version(number)) for number in (1, 2))

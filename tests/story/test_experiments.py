@@ -16,7 +16,8 @@ from tests.story.crashes import (
     started,
     with_crashes,
 )
-from tests.story.world import DIGITS, FILE, World
+from tests.story.outside import DIGITS
+from tests.story.world import FILE, World
 
 VERSION_1, VERSION_2 = (VersionRef(DIGITS, Version(number)) for number in (1, 2))
 

@@ -10,8 +10,9 @@ from registry.refs import Version, VersionRef
 from serving.break_glass import Order
 from serving.errors import NothingToRollBack
 from tests.story.crashes import GOOD, SETTLED, STARTED, ending, with_crashes
+from tests.story.outside import DIGITS
 from tests.story.users import Users
-from tests.story.world import DIGITS, FILE, World
+from tests.story.world import FILE, World
 
 ORDER = Order(DIGITS, by="me", why="I do not like it.")
 VERSION_2, VERSION_3 = (VersionRef(DIGITS, Version(number)) for number in (2, 3))

@@ -10,8 +10,9 @@ from typer.testing import CliRunner, Result
 from serving.cli import app
 from serving.cli.session import Session
 from serving.edge.collector import Progress
-from tests.story.world import DIGITS, World
+from tests.story.outside import DIGITS
 from tests.story.world import FILE as STARTED
+from tests.story.world import World
 
 FILE = """
 name: digits-v2

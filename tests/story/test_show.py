@@ -7,7 +7,7 @@ from struct import unpack
 
 import pytest
 
-from tests.story.test_cli import Terminal
+from tests.story.terminal import Terminal
 from tests.story.world import FILE, World
 
 PICTURE = b"\x89PNG\r\n\x1a\n"

@@ -10,7 +10,8 @@ from experiments.store import Kind
 from registry.refs import ModelName, VersionRef
 from serving.edge.mapfile import parse_line
 from serving.routes import Route
-from tests.story.world import Edge, World
+from tests.story.outside import Edge
+from tests.story.world import World
 
 
 @dataclass

@@ -80,12 +80,19 @@ def test_a_horizon_holds_the_units_that_the_file_asks_for_in_both_arms():
 
 
 def test_a_holdback_is_taken_from_units_that_never_met_a_challenger():
-    read_declaration(FILE + "holdback: {share: 50%, for: 1h}")
+    read_declaration(FILE + "holdback: {share: 49.99%, for: 1h}")
     problem = only_problem(FILE + "holdback: {share: 50.01%, for: 1h}")
     assert problem.field == "holdback.share"
     assert problem.message == (
         "the last share is 50%, so at most 50% of the units have not met a challenger"
     )
+
+
+def test_a_holdback_leaves_somebody_new_for_the_new_champion_where_units_come_back():
+    problem = only_problem(FILE + "holdback: {share: 50%, for: 1h}")
+    assert (problem.field, "must be below 50%" in problem.message) == ("holdback.share", True)
+    by_request = FILE.replace("header:x-unit-id", "request")
+    assert read_declaration(by_request + "holdback: {share: 50%, for: 1h}").holdback is not None
 
 
 @pytest.mark.parametrize("header", ["x-variant", "x-model-version", "x-tiltyard-fallback"])
