@@ -3,9 +3,9 @@
 Pure: the same evidence gives the same numbers, on whatever machine and however often one asks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, inf, log
 from typing import TypeAlias
 
 from experiments.comparison import compared
@@ -13,9 +13,9 @@ from experiments.evidence import Evidence, StageEvidence
 from experiments.looks import Look, Spent, spent
 from experiments.methods import Aim, Comparison, Margin
 from experiments.methods.choice import method_of
-from experiments.metric import Direction, Goal, Guardrail, Worse
+from experiments.metric import Direction, Goal, Guardrail, Kind, Mean, Ratio, Score, Worse
 from experiments.model import Declaration
-from experiments.stats.combine import e_holm, weighted_mean_log_e
+from experiments.stats.combine import closed_log_e, e_holm, weighted_mean_log_e
 from experiments.stats.sample_ratio import sample_ratio_log_e
 from experiments.stats.stages import Side, StageEvents
 from registry.refs import Version
@@ -116,33 +116,34 @@ def assess(
     evidence: Evidence,
     *,
     dropped: Sequence[Version] = (),
+    winner: Version | None = None,
     looks: Sequence[Look] = (),
 ) -> Assessment:
     """Make every test that the declaration asks for.
 
-    The error rates hold over all challengers that were declared: each test of one is adjusted for
-    the same test of the others.
+    The error rates hold over all challengers that were declared. Who is promoted has passed every
+    one of its tests, so the weakest of them speaks for it beside the others.
 
     Args:
-        dropped: Challengers that are no longer on trial; they still count for the error rates.
+        dropped: Challengers that were found harmful. Their tests are over, and what was seen since
+            says nothing: their units went elsewhere. They still count for the error rates.
+        winner: The challenger that was promoted; then it alone is on trial.
         looks: Looks at the goal that were taken and written down, within a horizon.
 
     *Source*: `experiments.stats` for each test; Vovk and Wang (2021), Ann. Statist. 49(3), for the
     weighted mean of e-values under any dependence; e-Holm closed testing for naming culprits, and
     for several challengers.
     """
-    on_trial = tuple(v for v in declaration.challengers if v not in dropped)
-    raw = {v: _raw(declaration, evidence, v) for v in declaration.challengers}
+    in_play = tuple(v for v in declaration.challengers if v not in dropped)
+    on_trial = in_play if winner is None else (winner,)
+    raw = {v: _raw(declaration, evidence, v) for v in in_play}
     needed_harm, needed_promote = (
         log(1 / declaration.alpha.harm),
         log(1 / declaration.alpha.promote),
     )
-    any_harm = _adjusted({v: found.any_harm for v, found in raw.items()})
-    superior = _adjusted({v: found.superior for v, found in raw.items()})
-    safe = [
-        _adjusted({v: found.not_inferior[i] for v, found in raw.items()})
-        for i in range(len(declaration.guardrails))
-    ]
+    # Every hypothesis that names a dropped challenger was rejected when it was dropped.
+    any_harm = dict(zip(raw, e_holm([found.any_harm for found in raw.values()]), strict=True))
+    passed = {v: _beside_others(declaration, raw, v) for v in on_trial}
 
     def verdicts(version: Version) -> Verdicts:
         found = raw[version]
@@ -155,20 +156,24 @@ def assess(
             ),
             any_harm=Finding("any", any_harm[version], needed_harm),
             superior=(
-                Finding(key, superior[version], needed_promote)
+                Finding(key, passed[version][0], needed_promote)
                 if declaration.horizon is None
                 else spent(declaration, evidence, version, looks)
             ),
             not_inferior=tuple(
-                Finding(guardrail.key, log_es[version], needed_promote)
-                for guardrail, log_es in zip(declaration.guardrails, safe, strict=True)
+                Finding(guardrail.key, log_e, needed_promote)
+                for guardrail, log_e in zip(
+                    declaration.guardrails, passed[version][1:], strict=True
+                )
             ),
         )
 
     return Assessment(
         challengers=tuple(verdicts(version) for version in on_trial),
         sample_ratio=Finding(
-            "units", _sample_ratio(evidence, on_trial), log(1 / declaration.alpha.sample_ratio)
+            "units",
+            _sample_ratio(evidence, in_play, of=len(declaration.challengers)),
+            log(1 / declaration.alpha.sample_ratio),
         ),
     )
 
@@ -182,6 +187,10 @@ class _Raw:
     any_harm: float
     superior: float
     not_inferior: tuple[float, ...]
+
+    @property
+    def weakest(self) -> float:
+        return min(self.superior, *self.not_inferior, inf)
 
 
 def _raw(declaration: Declaration, evidence: Evidence, version: Version) -> _Raw:
@@ -212,8 +221,24 @@ def _weights(metrics: int, segments: int) -> list[float]:
     return [0.5 / metrics] * metrics + [0.5 / (metrics * segments)] * (metrics * segments)
 
 
-def _adjusted(log_es: dict[Version, float]) -> dict[Version, float]:
-    return dict(zip(log_es, e_holm(tuple(log_es.values())), strict=True))
+def _beside_others(
+    declaration: Declaration, raw: Mapping[Version, _Raw], version: Version
+) -> tuple[float, ...]:
+    """Adjust what speaks for a challenger, the goal first, for there being others.
+
+    A challenger is falsely promoted if one of its tests errs, whichever. Adjusting each test for
+    the same test of the others would let one challenger err at the goal and another at a
+    guardrail, each as often as all together may. Within a horizon every challenger has its part
+    of the error rate.
+    """
+    declared = declaration.challengers
+    tests = (raw[version].superior, *raw[version].not_inferior)
+    if len(declared) == 1:
+        return tests
+    if declaration.horizon is not None:
+        return tuple(log_e - log(len(declared)) for log_e in tests)
+    others = [raw[v].weakest if v in raw else -inf for v in declared if v != version]
+    return tuple(closed_log_e(log_e, others) for log_e in tests)
 
 
 def _compare(
@@ -238,7 +263,15 @@ def harm_log_e(asked: Goal | Guardrail, seen: Comparison) -> float:
         worse = Side.LESS if asked.direction is Direction.INCREASE else Side.GREATER
         return seen.log_e(side=worse, aim=Aim.HARM)
     log_es = [seen.log_e(side=side, margin=margin, aim=Aim.HARM) for side, margin in borders(asked)]
+    if asked.max_ratio is not None and _may_be_negative(asked.metric.kind):
+        # Below zero the border lies on the better side of the champion: then all harm counts.
+        at_all = [seen.log_e(side=side, aim=Aim.HARM) for side, _ in borders(asked)]
+        log_es = list(map(min, log_es, at_all))
     return weighted_mean_log_e(log_es, [1 / len(log_es)] * len(log_es))
+
+
+def _may_be_negative(kind: Kind) -> bool:
+    return isinstance(kind, Ratio) or (isinstance(kind, Mean | Score) and kind.low < 0.0)
 
 
 def not_inferior_log_e(guardrail: Guardrail, seen: Comparison) -> float:
@@ -269,8 +302,13 @@ def borders(guardrail: Guardrail) -> list[tuple[Side, Margin]]:
             return [(Side.GREATER, above), (Side.LESS, below)]
 
 
-def _sample_ratio(evidence: Evidence, on_trial: Sequence[Version]) -> float:
-    """Each challenger against the champion; the mean of e-values is one."""
+def _sample_ratio(evidence: Evidence, versions: Sequence[Version], *, of: int) -> float:
+    """Each challenger against the champion; the mean of e-values is one.
+
+    Args:
+        of: Challengers that were declared. Those dropped have an e-value of 0: were the mean taken
+            over the others alone, it would grow by a drop.
+    """
     log_es = [
         sample_ratio_log_e(
             [
@@ -279,8 +317,7 @@ def _sample_ratio(evidence: Evidence, on_trial: Sequence[Version]) -> float:
                 if version in s.challengers
             ]
         )
-        for version in on_trial
+        for version in versions
     ]
-    if not log_es:
-        return 0.0
-    return weighted_mean_log_e(log_es, [1 / len(log_es)] * len(log_es))
+    log_es += [-inf] * (of - len(versions))
+    return weighted_mean_log_e(log_es, [1 / of] * of)

@@ -152,8 +152,9 @@ def decide(plan: Plan, evidence: Evidence, now: datetime) -> Decision:
 
 def assess_plan(plan: Plan, evidence: Evidence) -> Assessment:
     """Make every test of the challengers that are still on trial."""
-    others = tuple(v for v in plan.declaration.challengers if v not in plan.on_trial)
-    return assess(plan.declaration, evidence, dropped=others, looks=plan.looks)
+    return assess(
+        plan.declaration, evidence, dropped=plan.dropped, winner=plan.winner, looks=plan.looks
+    )
 
 
 def conclude(plan: Plan, evidence: Evidence, found: Assessment, now: datetime) -> Decision:

@@ -3,6 +3,7 @@
 Numbers are percentages where shares of units are compared, and plain otherwise.
 """
 
+from datetime import timedelta
 from math import inf
 from typing import Annotated, Literal
 
@@ -87,6 +88,11 @@ def _require_scale(baseline: object, info: ValidationInfo) -> object:
     if baseline is None and said["kind"] == "ratio" and said["max_difference"] is None:
         raise Wrong("is required for a ratio with max_ratio: about what is it with the champion?")
     return baseline
+
+
+def _may_still_come(metric: str, kind: str | None, window: timedelta | None) -> bool:
+    """Return whether a unit without an event may have one reported at any time."""
+    return kind == "count" and metric not in EDGE_METRICS and window is None
 
 
 Baseline = Annotated[float, BeforeValidator(_read_baseline)]
@@ -195,12 +201,15 @@ class GuardrailForm(MetricForm):
         if kind == "binary" or not _is_share(info):
             words = "quantile" if kind == "latency" else kind
             raise Wrong(f"a {words} metric does not take it: only count and latency above do")
+        if _may_still_come(Said(info.data)["metric"], kind, Said(info.data)["window"]):
+            raise Wrong("needs a window: an event that may still be reported is not absent yet")
         return negligible
 
     @property
     def declared(self) -> Guardrail:
         metric = self.declared_metric
-        bad_units = isinstance(metric.kind, Slow | Count)
+        open_end = _may_still_come(metric.name, self.kind, metric.window)
+        bad_units = isinstance(metric.kind, Slow | Count) and not open_end
         return Guardrail(
             metric,
             Worse(self.worse),

@@ -40,7 +40,8 @@ And of the numbers beside it:
     max_ratio       above 1, at most 1000: the margin as a multiple of the champion's value
     max_difference  of all but quantiles: the margin in the metric's own unit, a percentage where
                     shares of units are compared
-    negligible      of count and latency above: a share of bad units so small that it is no harm
+    negligible      of count and latency above: a share of bad units so small that it is no harm;
+                    a count that clients report needs a window for it, and has none without
     baseline        the champion's value as known beforehand, a percentage where shares of units
                     are compared (binary, count, latency above); it tunes and plans, no more. A
                     ratio needs it, unless it has max_difference: nothing else tells its scale

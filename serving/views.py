@@ -1,6 +1,6 @@
 """What the control API shows: the system, a model, an experiment, as plain values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -217,9 +217,12 @@ def view_experiment(
 
 
 def _report(plan: Plan, evidence: Evidence) -> Report:
-    # Those that were dropped are decided about no more, but still shown.
-    everybody = assess(plan.declaration, evidence, looks=plan.looks)
-    return report(plan.declaration, evidence, everybody, plan.looks)
+    found = assess_plan(plan, evidence)
+    decided = {verdicts.version: verdicts for verdicts in found.challengers}
+    # Those that are decided about no more are still shown.
+    everybody = assess(plan.declaration, evidence, looks=plan.looks).challengers
+    shown = tuple(decided.get(verdicts.version, verdicts) for verdicts in everybody)
+    return report(plan.declaration, evidence, replace(found, challengers=shown), plan.looks)
 
 
 def view_receipt(name: str, receipt: Receipt) -> ReceiptView:

@@ -111,6 +111,33 @@ def e_holm(log_es: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
+def closed_log_e(log_e: float, others: Sequence[float]) -> float:
+    """Say of one e-value what is left of it beside others.
+
+    *Estimand*: log of the least mean of it and any of the others.
+
+    *Assumes*, *Valid*, *Source*: as `e_holm`, which does this for each.
+
+    Args:
+        log_e: Log e-value.
+        others: Log e-values; minus infinity is an e-value of 0.
+
+    Examples:
+        >>> round(exp(closed_log_e(log(60), [log(100), log(4), log(0.5), log(0.2)])), 4)
+        16.175
+        >>> closed_log_e(3.0, [])
+        3.0
+    """
+    _refuse_nan((log_e, *others))
+    least = together = log_e
+    for count, other in enumerate(sorted(others), start=2):
+        if other >= least:
+            break
+        together = _log_add(together, other)
+        least = together - log(count)
+    return least
+
+
 def e_benjamini_hochberg(log_es: Sequence[float], *, alpha: float) -> tuple[bool, ...]:
     """Say which nulls to reject so that few of the rejections are false.
 

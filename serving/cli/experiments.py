@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from registry.errors import TiltyardError
+from serving.cli.picture_file import require_place, unwritable
 from serving.cli.session import NO, OK, Json, Session, Why, is_away, login
 from serving.errors import NothingToDraw
 
@@ -61,7 +62,7 @@ def show(ctx: typer.Context, name: Name, plot: Plot = None, as_json: Json = Fals
     """Show what an experiment has seen, and what follows from it now."""
     session = Session.of(ctx, as_json)
     if plot is not None:
-        _require_place(plot)
+        require_place(plot)
     found = session.ask(lambda control: control.experiment(name))
     from serving.cli.board import board
 
@@ -118,23 +119,6 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     session.answer(found, lambda: shown.experiments(found))
 
 
-def _require_place(path: Path) -> None:
-    """Find out before anything is asked whether a picture can be kept there.
-
-    Raises:
-        typer.BadParameter: it cannot.
-    """
-    if path.suffix.lower() != ".png":
-        raise typer.BadParameter(f"{path} would be a PNG: give it a name that ends in .png")
-    if not path.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {path.parent}")
-    try:
-        if path.is_dir():
-            raise typer.BadParameter(f"{path} is a folder")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
 def _draw(path: Path, found: dict[str, Any], trail: dict[str, Any]) -> None:
     """Draw an experiment's trail.
 
@@ -153,11 +137,7 @@ def _draw(path: Path, found: dict[str, Any], trail: dict[str, Any]) -> None:
     try:
         draw_trail(path, found, trail)
     except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> typer.BadParameter:
-    return typer.BadParameter(f"{path} cannot be written: {error.strerror}")
+        raise unwritable(path, error) from error
 
 
 def _sentence(found: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serving.cli.picture_file import require_place, unwritable
 from serving.cli.plan import File, Traffic, units_per_second
 from serving.cli.session import Json, Session
 
@@ -69,7 +70,7 @@ def simulate(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", dir_okay=False, help="Draw the runs, as PNG."),
+        typer.Option("--plot", metavar="PNG", help="Draw the runs to this file."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -81,6 +82,8 @@ def simulate(
     from serving.cli import simulated
     from serving.simulations import Order, cores
 
+    if plot is not None:
+        require_place(plot)
     declaration = read_declaration(file.read_bytes())
     truth = _truth(declaration, effect, harm or [], baseline or [])
     rate = None if traffic is None else units_per_second(traffic)
@@ -145,7 +148,7 @@ def _draw(path: Path, order: "Order", runs: "list[Run]") -> None:
     try:
         draw_simulation(path, order.declaration, order.truth, runs)
     except OSError as error:
-        raise typer.BadParameter(f"{path} cannot be written: {error.strerror}") from error
+        raise unwritable(path, error) from error
 
 
 def _truth(

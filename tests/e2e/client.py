@@ -82,6 +82,7 @@ class Answer:
         prediction: What the prediction id says, its signature verified.
         token: The prediction id itself.
         version: The version that answered.
+        met: The side that the client was told it met; empty outside experiments.
         right: Whether it answered rightly: the outcome.
     """
 
@@ -92,6 +93,7 @@ class Answer:
     prediction: Prediction | None = None
     token: str = ""
     version: int = 0
+    met: str = ""
     epoch: int = 0
     failover: bool = False
     right: bool = False
@@ -267,6 +269,7 @@ class Traffic:
             prediction=prediction,
             token=headers["x-prediction-id"],
             version=version,
+            met=headers.get("x-variant", ""),
             epoch=int(headers["x-route-epoch"]),
             failover=failover,
             right=value == row.label,
@@ -290,8 +293,11 @@ class Traffic:
             yield f"assigned to {prediction.version}, answered by {version}, and no failover"
         if (experiment := headers.get("x-experiment")) != prediction.experiment:
             yield f"X-Experiment {experiment}, but {prediction.experiment} in the id"
-        shown = Variant.CHALLENGER if prediction.variant is Variant.VETERAN else prediction.variant
-        if (variant := headers.get("x-variant")) != shown:
+        variant = headers.get("x-variant")
+        # Veterans of a challenger that was dropped meet the champion, all others a challenger.
+        sides = {Variant.CHAMPION, Variant.CHALLENGER}
+        allowed = sides if prediction.variant is Variant.VETERAN else {prediction.variant}
+        if variant not in allowed:
             yield f"X-Variant {variant}, but {prediction.variant} in the id"
         if prediction.experiment is not None:
             place = slot(row.unit.encode(), salt=prediction.experiment)

@@ -11,8 +11,10 @@ from typing import Any
 
 from experiments.assignment import assign, segment, slot
 from experiments.model import Variant
+from experiments.outcomes import MOST_OUTCOMES
 from serving.client import ControlClient
-from tests.e2e.client import Answer, Outcome, Reported
+from tests.e2e.client import Answer, Outcome, Reported, Traffic
+from tests.e2e.system_fixture import System
 
 CAP = (0.0, 50.0)
 SCORES = (1.0, 5.0, 0.5)
@@ -46,14 +48,16 @@ def everything(answer: Answer) -> Sequence[Outcome]:
 
 
 async def report(
-    control: ControlClient, answer: Answer, outcomes: Sequence[Outcome]
+    control: ControlClient, outcomes: Sequence[tuple[Answer, Outcome]]
 ) -> list[Reported]:
-    """Report these outcomes of one answer."""
-    sent = [{"prediction_id": answer.token, **each} for each in outcomes]
-    results = (await control.outcomes(sent))["results"]
+    """Report outcomes that no client has reported by itself."""
+    sent = [{"prediction_id": answer.token, **each} for answer, each in outcomes]
+    results = []
+    for start in range(0, len(sent), MOST_OUTCOMES):
+        results += (await control.outcomes(sent[start : start + MOST_OUTCOMES]))["results"]
     return [
         Reported(answer, outcome, each.get("code", each["status"]))
-        for outcome, each in zip(outcomes, results, strict=True)
+        for (answer, outcome), each in zip(outcomes, results, strict=True)
     ]
 
 
@@ -262,6 +266,38 @@ def misassigned(answers: Iterable[Answer], view: Mapping[str, Any]) -> list[str]
         place = segment(answer.row.country, declared["values"])
         if (found.variant, found.version, found.segment) != (meets.variant, meets.version, place):
             wrong.append(f"{answer} instead of {meets} in segment {place}")
+        side = Variant.CHAMPION if meets.version == view["champion"] else Variant.CHALLENGER
+        if answer.met != side:
+            wrong.append(f"{answer} was told that it met {answer.met}")
         if found.slot != slot(answer.row.unit.encode(), salt=view["name"]):
             wrong.append(f"{answer} in another slot")
     return wrong
+
+
+async def books_agree(
+    system: System,
+    control: ControlClient,
+    measures: Measures,
+    *traffic: Traffic,
+) -> dict[str, Any]:
+    """Return an experiment once all that it shows is what clients saw and reported."""
+    for each in traffic:
+        measures.see(each.answers, each.reported)
+    view: dict[str, Any] = {}
+
+    def agrees(found: Mapping[str, Any]) -> bool:
+        view.update(found)
+        return not measures.differences(found)
+
+    try:
+        found = await system.settled(control, measures.experiment, agrees)
+    except AssertionError as error:
+        said = "\n".join(measures.differences(view))
+        raise AssertionError(f"{error}\n{said}") from None
+    assert not measures.surprising, measures.surprising[:5]
+    assert found["evidence"]["lost_bytes"] == 0
+    lies = [lie for each in traffic for lie in misassigned(each.answers, found)]
+    flaws = [answer.flaw for each in traffic for answer in each.failed]
+    assert not lies, lies[:5]
+    assert not flaws, flaws[:5]
+    return found

@@ -137,7 +137,9 @@ def test_the_picture_is_a_png_file(file, tmp_path, more):
             ("--effect", "0", "--units", "0"),
             "'--units': Input should be greater than or equal to 1",
         ),
-        (("--effect", "0", "--plot", "/nowhere/at/all.png", *QUICK), "cannot be written"),
+        (("--effect", "0", "--plot", "runs.jpg"), "ends in .png"),
+        (("--effect", "0", "--plot", "/nowhere/at/all.png"), "there is no folder /nowhere/at"),
+        (("--effect", "0", "--plot", "x" * 300 + ".png"), "cannot be written"),
     ],
 )
 def test_wrong_options_are_refused_with_advice(file, options, advice):

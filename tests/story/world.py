@@ -1,10 +1,8 @@
 """A whole Tiltyard in one process, on its memory adapters: no socket, no sleep, no chance.
 
 Everything that decides or acts is the product's own: control, its API, and the edges' agents. In
-memory are the store, the registry, Ray Serve and HAProxy's map; time passes when a test says so.
-Ray loads a version between two ticks, unless a test says that it is broken. Edges obey a route as
-soon as it is written, unless a test makes them deaf or kills them. `World.crash_after` ends control
-in the middle of anything.
+memory is what is `outside`. Ray loads a version between two ticks, and edges obey a route as soon
+as it is written, unless a test says otherwise. `World.crash_after` ends control in the middle.
 """
 
 from collections.abc import Mapping

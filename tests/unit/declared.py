@@ -162,7 +162,8 @@ def guardrails_on(draw: st.DrawFn, metric: Metric) -> Guardrail:
     if not isinstance(kind, Quantile) and draw(st.booleans()):
         ratio = None
         difference = draw(_margins(kind))
-    negligible = draw(SHARES) if isinstance(kind, Slow | Count) else None
+    reported = isinstance(kind, Count) and not metric.at_edge and metric.window is None
+    negligible = draw(SHARES) if isinstance(kind, Slow | Count) and not reported else None
     worse = draw(st.sampled_from(Worse))
     baseline, spread = draw(_sizes(kind)), draw(_spreads(kind))
     if isinstance(kind, Ratio) and difference is None:
@@ -199,7 +200,8 @@ def declarations(draw: st.DrawFn) -> Declaration:
     limits = Limits(draw(st.integers(1, 1_000_000)), shortest, shortest + more)
     goal = draw(goals(limits.max_runtime))
     ramp = tuple(map(BasisPoints, sorted(draw(st.sets(st.integers(1, 9999), min_size=1)))[:20]))
-    back = st.integers(1, WHOLE - ramp[-1]).map(BasisPoints)
+    room = WHOLE - ramp[-1] - 1  # Of those who never met a challenger some must do so now.
+    back = st.integers(1, max(1, room)).map(BasisPoints)
     spans = SPANS.filter(lambda span: span >= SECOND)
     horizons = st.integers(2 * limits.min_units, 10**9).map(Horizon)
     return Declaration(
@@ -214,6 +216,6 @@ def declarations(draw: st.DrawFn) -> Declaration:
         alpha=Alpha(draw(ALPHAS), draw(ALPHAS), draw(ALPHAS)),
         deadline=timedelta(milliseconds=draw(st.integers(1, 300_000))),
         horizon=draw(st.none() | horizons),
-        holdback=draw(st.none() | st.builds(Holdback, back, spans)),
+        holdback=draw(st.none() | st.builds(Holdback, back, spans)) if room else None,
         segments=draw(st.none() | segments),
     )

@@ -86,7 +86,7 @@ lines_of_a_log = st.lists(
 fates_of_calls = st.lists(st.sampled_from(["well", "ask", "answer", "crash"]), max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     lines=lines_of_a_log,
     cuts=st.lists(st.integers(0, 20_000), max_size=6),

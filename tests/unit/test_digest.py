@@ -54,7 +54,7 @@ _NAMES = st.text("ab.", min_size=1, max_size=3).filter(lambda name: name not in 
 _TREES = st.dictionaries(_NAMES, st.binary(max_size=4), min_size=1, max_size=3)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(first=_TREES, second=_TREES)
 def test_two_trees_have_the_same_digest_only_if_they_are_equal(
     tmp_path_factory: pytest.TempPathFactory, first: dict[str, bytes], second: dict[str, bytes]

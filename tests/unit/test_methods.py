@@ -13,6 +13,7 @@ from experiments.methods import Aim, Compared, Margin, Side
 from experiments.methods.choice import is_grouped, method_of
 from experiments.metric import (
     GROUPS,
+    LATENCY,
     Binary,
     Count,
     Direction,
@@ -201,7 +202,7 @@ def halves(sample: Sample) -> tuple[Sample, Sample]:
 
 
 def test_an_absolute_margin_for_slow_units_needs_those_that_were_fast():
-    guardrail = Guardrail(Metric("m", Slow(250)), Worse.HIGHER, max_difference=0.05)
+    guardrail = Guardrail(Metric(LATENCY, Slow(250)), Worse.HIGHER, max_difference=0.05)
     method = method_of(guardrail, returning=True)
 
     def harm(units: int) -> float:

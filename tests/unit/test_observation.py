@@ -136,7 +136,7 @@ def test_only_a_ratio_takes_a_denominator(kind):
 ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from([*KINDS, COVARIED, Ratio()]), ANYTHING, ANYTHING, ANYTHING)
 def test_whatever_is_sent_it_is_counted_in_a_cell_that_there_is_or_refused(
     kind, value, denominator, covariate
@@ -151,7 +151,7 @@ def test_whatever_is_sent_it_is_counted_in_a_cell_that_there_is_or_refused(
         assert found.pair is None or all(abs(each) <= 1e12 for each in found.pair)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.integers(-100, 100),
     st.integers(1, 1000),

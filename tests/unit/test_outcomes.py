@@ -359,7 +359,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(JSON.map(orjson.dumps) | st.binary(max_size=50))
 def test_whatever_is_sent_it_is_outcomes_or_an_error_of_ours(body):
     try:

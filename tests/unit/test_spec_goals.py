@@ -10,7 +10,7 @@ MEAN = "metric: m, kind: mean, cap: 9"
 SCORE = "metric: m, kind: score, range: [1, 5]"
 RATIO = "metric: m, kind: ratio, baseline: 3"
 BINARY = "metric: m, kind: binary"
-COUNT = "metric: m, kind: count"
+COUNT = "metric: m, kind: count, window: 1h"
 SLOW = "metric: latency_ms, above: 250"
 QUANTILE = "metric: latency_ms, quantile: 99%"
 UP = "direction: increase, min_effect"
@@ -117,6 +117,7 @@ def test_goals_just_inside_are_accepted(goal, baseline, spread):
         (f"{MEAN}, worse: lower, max_difference: 1, max_ratio: 2", "max_ratio", "one of both"),
         (f"{COUNT}, max_difference: 1", "max_difference", "a percent sign"),
         ("metric: m, kind: ratio, worse: lower, max_ratio: 2", "baseline", "about what is it"),
+        ("metric: m, kind: count, max_ratio: 2, negligible: 1%", "negligible", "needs a window"),
         (f"{QUANTILE}, max_difference: 20", "max_difference", "give max_ratio"),
         (f"{BINARY}, worse: lower, max_difference: 0.01", "max_difference", "write 1%"),
         (f"{BINARY}, worse: lower, max_difference: 0%", "max_difference", "above 0%"),
@@ -167,3 +168,9 @@ def test_a_guardrail_of_any_kind_may_be_one_sided_or_two_sided(words, worse):
 def test_a_margin_may_be_absolute(words, margin):
     found = guardrail(f"{words}, worse: lower")
     assert (found.max_difference, found.max_ratio) == (margin, None)
+
+
+def test_without_a_window_no_absence_of_reports_is_taken_for_safety():
+    """Units too young to complain would speak for a version."""
+    assert guardrail("metric: m, kind: count, max_ratio: 2").negligible is None
+    assert guardrail("metric: m, kind: count, max_ratio: 2, window: 1h").negligible == 0.01

@@ -135,7 +135,7 @@ def test_equal_hashes_mean_equal_declarations(one, other):
     assert (spec_hash(one) == spec_hash(other)) == (one == other)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.binary(max_size=200)
     | st.text(max_size=200)
@@ -149,7 +149,7 @@ def test_whatever_is_sent_it_is_a_declaration_or_problems_with_their_place(raw):
         str(problem).encode()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from([FILE, EVERYTHING]),
     st.integers(0, len(EVERYTHING) - 1),

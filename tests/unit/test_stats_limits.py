@@ -31,7 +31,7 @@ sides = st.sampled_from(list(Side))
 stage_events = st.builds(StageEvents, counts, counts, shares)
 stage_counts = st.builds(StageCounts, counts, counts, counts, counts, shares)
 ramps = st.lists(stage_events, max_size=4)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=25, deadline=None)
 
 
 @few

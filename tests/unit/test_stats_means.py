@@ -21,7 +21,7 @@ from experiments.stats.moments import EMPTY, Moments
 from experiments.stats.stages import Side
 
 ALPHA, ENOUGH = 0.05, log(20.0)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=25, deadline=None)
 counts = st.integers(0, 10**9) | st.integers(0, 60)
 spreads = st.sampled_from([0.0, 1e-12, 1.0, 1e6])
 centres = st.sampled_from([0.0, 1.0, -3.0, 1e9]) | st.floats(-1e3, 1e3)
@@ -161,3 +161,13 @@ def test_what_is_foretold_completely_does_not_look_known_beyond_rounding():
     (after,) = adjusted([StageMoments(Moments.of(3.0 * xs, xs), Moments.of(3.0 * xs, xs))])
     assert after.treatment.m2 > 0.0
     assert abs(mean_log_e([after], side=Side.GREATER, tau=0.1)) < 40.0
+
+
+def test_the_covariates_mean_is_no_certainty_where_a_ratio_is_asked_for() -> None:
+    """Where the covariate tells all, nothing but its mean is left to err: it must not be 0."""
+    rng = np.random.default_rng(3)
+    one, other = rng.normal(10.0, 3.0, 400), rng.normal(10.0, 3.0, 400)
+    stages = adjusted([StageMoments(Moments.of(2.0 * one, one), Moments.of(2.0 * other, other))])
+    found = mean_contrast(stages, ratio=3.0)
+    together = np.concatenate([one, other])
+    assert found.error == pytest.approx(2.0 * 2.0 * together.std(ddof=1) / np.sqrt(800), rel=1e-6)

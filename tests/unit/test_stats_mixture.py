@@ -28,7 +28,7 @@ zs = st.floats(-1e4, 1e4)
 ws = st.floats(1e-6, 1e9)
 alphas = st.floats(1e-6, 0.4)
 sides = st.sampled_from(list(Side))
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=25, deadline=None)
 
 
 @pytest.mark.parametrize("side", list(Side))

@@ -12,7 +12,7 @@ from experiments.stats.moments import EMPTY, Moments, total
 
 numbers = st.floats(-1e6, 1e6)
 pairs = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=30)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=25, deadline=None)
 
 
 def of(values):

@@ -21,7 +21,7 @@ from experiments.stats.ratio import (
 )
 from experiments.stats.stages import Side
 
-few = settings(max_examples=30, deadline=None)
+few = settings(max_examples=15, deadline=None)
 G = 32
 sums = st.builds(
     GroupSums,

@@ -1,12 +1,15 @@
 """Time changes everything at once: what is compared across it is no effect."""
 
-from math import log
+from math import inf, log
 
 import numpy as np
+import pytest
 
+from experiments.stats.brownian import FARTHEST_Z, Step
 from experiments.stats.means import StageMoments, mean_log_e
 from experiments.stats.mixture import normal_mixture_log_e
 from experiments.stats.moments import Moments
+from experiments.stats.spending import boundary
 from experiments.stats.stages import Side
 
 ENOUGH = log(20.0)
@@ -85,6 +88,29 @@ def test_a_tau_taken_from_the_data_under_test_finds_what_is_not_there():
     frozen = found(lambda _value, _n: 8.0 / information[50])
     assert refitted > 0.12 * runs
     assert frozen <= 0.05 * runs
+
+
+def test_users_are_no_clock_for_what_is_known():
+    """A ramp of 0.5 %, 1 % and 50 %: most of the users bring a fiftieth of the information.
+
+    Boundaries for looks that are taken to be as far apart as their users let too much through.
+    Computed, not drawn: the chance that a true null is rejected at any of the looks.
+    """
+    times = np.arange(1, 13) / 12
+    shares = np.repeat([0.005, 0.01, 0.5], 4)
+    information = np.cumsum(shares * (1.0 - shares))
+
+    def rejected(believed):
+        looks = tuple(zip(times.tolist(), believed.tolist(), strict=True))
+        error, limit, step = 0.0, inf, None
+        for place, known in enumerate(information.tolist()):
+            step = step.then(-FARTHEST_Z, limit, known) if step else Step.first(known)
+            limit = boundary(looks[: place + 1], alpha=0.025)
+            error += step.above(limit)
+        return error
+
+    assert rejected(times) > 1.5 * 0.025
+    assert rejected(information) == pytest.approx(0.025, rel=1e-6)
 
 
 def test_the_clock_is_information_not_units():
