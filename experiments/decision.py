@@ -16,6 +16,7 @@ from experiments.evidence import Evidence
 from experiments.lifecycle import State
 from experiments.looks import Look, due
 from experiments.model import Declaration, Stage
+from experiments.quantities import write_duration
 from experiments.reasons import (
     NOT_HOT,
     goal_sentence,
@@ -213,7 +214,10 @@ def _held_back(plan: Plan, found: Assessment, now: datetime) -> Decision:
         return Continue((waiting_sentence("holdback", ran, holdback.span),))
     worst = found.of(plan.winner).any_harm
     return Promote(
-        (f"No harm in {holdback.span} beside the old champion (e = {worst.e_text}).",), plan.winner
+        (
+            f"No harm in {write_duration(holdback.span)} beside the old champion (e = {worst.e_text}).",
+        ),
+        plan.winner,
     )
 
 
@@ -228,7 +232,7 @@ def _is_over(plan: Plan, found: Assessment, now: datetime) -> str | None:
     """Return why nothing more can come of it; None if something can."""
     longest = plan.declaration.limits.max_runtime
     if now - plan.started_at >= longest:
-        return f"{longest} have passed without a verdict."
+        return f"{write_duration(longest)} have passed without a verdict."
     horizon = plan.declaration.horizon
     spent = [v.superior for v in found.challengers if not isinstance(v.superior, Finding)]
     if horizon is not None and spent and all(s.over and not s.reached for s in spent):

@@ -53,5 +53,5 @@ def accepted_by(check: Callable[[str], object], advice: str) -> AfterValidator:
 Rate = Annotated[float, BeforeValidator(read_rate)]
 Share = Annotated[int, BeforeValidator(read_share)]
 Duration = Annotated[timedelta, BeforeValidator(read_duration)]
-ErrorRate = Annotated[float, Field(gt=0, lt=0.5)]
+ErrorRate = Annotated[float, Field(ge=1e-9, lt=0.5)]
 VersionNumber = Annotated[int, Field(ge=1, le=999_999_999)]

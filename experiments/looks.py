@@ -29,7 +29,8 @@ class Look:
 
     Args:
         time: Units seen, in parts of the horizon.
-        information: One over the squared standard error of the difference.
+        information: How much has been learnt: the variance of the sum that is looked at, or one
+            over the squared standard error where it is no sum.
         crossed: The z-score had reached the boundary.
     """
 
@@ -133,4 +134,4 @@ def _z(
     if isinstance(found, Insufficient):
         return None
     sign = 1.0 if goal.direction is Direction.INCREASE else -1.0
-    return sign * found.value / found.error, 1.0 / (found.error * found.error)
+    return sign * found.value / found.error, found.clock

@@ -136,9 +136,7 @@ class ControlClient:
             return await self._ask("POST", "/v1/outcomes", content=body, headers=headers)
         return await self._ask("POST", "/v1/outcomes", json=list(body))
 
-    async def keep_lane(
-        self, model: str, holder: str, *, by: str, faults: Sequence[str]
-    ) -> Answer:
+    async def keep_lane(self, model: str, holder: str, *, by: str, faults: Sequence[str]) -> Answer:
         """Open the lane on which a model is certified, or keep it for another minute."""
         body = {"holder": holder, "by": by, "faults": list(faults)}
         return await self._ask("PUT", _lane(model), json=body)

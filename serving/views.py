@@ -219,8 +219,11 @@ def view_experiment(
 def _report(plan: Plan, evidence: Evidence) -> Report:
     found = assess_plan(plan, evidence)
     decided = {verdicts.version: verdicts for verdicts in found.challengers}
-    # Those that are decided about no more are still shown.
-    everybody = assess(plan.declaration, evidence, looks=plan.looks).challengers
+    # Those that lost are still shown. Of one that was dropped the evidence is in the receipt of its
+    # drop: since then its units went elsewhere, and the champion's counts went on.
+    everybody = assess(
+        plan.declaration, evidence, dropped=plan.dropped, looks=plan.looks
+    ).challengers
     shown = tuple(decided.get(verdicts.version, verdicts) for verdicts in everybody)
     return report(plan.declaration, evidence, replace(found, challengers=shown), plan.looks)
 

@@ -8,7 +8,7 @@ from experiments.evidence import Sample
 from experiments.methods import NO_MARGIN, Aim, Design, Effect, Level, Margin, Shrunk, Stages
 from experiments.methods.events import HARM, SAFETY, bets_on_rate, share_of
 from experiments.methods.scales import PARTS, SCALES
-from experiments.stats.binary import UNKNOWN_RATE, Scale, randomisation_log_e
+from experiments.stats.binary import UNKNOWN_RATE, Scale, randomisation_log_e, share_surplus
 from experiments.stats.bounded import ScoreStage, score_log_e
 from experiments.stats.combine import weighted_mean_log_e
 from experiments.stats.contrast import Estimate
@@ -30,6 +30,9 @@ USUAL_BASELINE = 0.5
 
 EXPECTED_EFFECTS = 3.0
 """Differences that the interval is sharpest for, in multiples of the smallest one of interest."""
+
+LEAST_EXPECTED = 1e-9
+"""No difference of rates that anybody sees is smaller; none is larger than 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,12 @@ class BinaryComparison:
             self._differs(side, log1p(multiple * self.design.effect), Scale.RATE_RATIO)
             for multiple in SCALES
         ]
-        return weighted_mean_log_e(log_es, PARTS)
+        found = weighted_mean_log_e(log_es, PARTS)
+        if self.design.baseline is not None:
+            return found
+        # Some of the rates that are tried are far from the truth, and bet on which arm reports its
+        # outcomes more often. That must not make a challenger the better one.
+        return found - share_surplus(self.counts)
 
     def effects(self, *, alpha: float) -> tuple[Effect, ...]:
         difference = risk_difference_interval(self.counts, alpha=alpha, tau=self._tau)
@@ -117,7 +125,7 @@ class BinaryComparison:
     @property
     def _tau(self) -> float:
         baseline = USUAL_BASELINE if self.design.baseline is None else self.design.baseline
-        return EXPECTED_EFFECTS * self.design.effect * baseline
+        return min(max(EXPECTED_EFFECTS * self.design.effect * baseline, LEAST_EXPECTED), 1.0)
 
 
 def both_outcomes(stages: Stages) -> list[StageCounts]:

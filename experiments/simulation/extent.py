@@ -43,11 +43,15 @@ def extent_of(
     Args:
         units: At most; where nobody says, the horizon with a quarter to spare, or for an
             open-ended experiment four times what a test at one look needs to find `min_effect`.
-        rate: Units a second; where nobody says, all arrive within the longest runtime.
+        rate: Units a second; where nobody says, all arrive within the longest runtime. Where it is
+            known, units go on arriving as long as the ramp is held by its minimum runtime.
     """
     most = units if units is not None else _usual_units(declaration, truth)
     longest = declaration.limits.max_runtime.total_seconds()
     if rate is not None:
+        if units is None:
+            held = rate * declaration.limits.min_runtime.total_seconds()
+            most = max(most, ceil(min(MOST, most + held)))
         most = max(1, min(most, ceil(rate * longest)))
     return Extent(most, max(1, ceil(most / LOOKS)), rate if rate is not None else most / longest)
 

@@ -21,6 +21,9 @@ from experiments.stats.stages import Side
 _MOST_RISKED = 0.9
 """Of the capital, in one bet. All of it could be lost for good."""
 
+_LEAST_SPREAD = 1e-9
+"""Of scores from 0 to 1. Below, every bet is capped anyway."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreStage:
@@ -279,7 +282,7 @@ def _log_growth(share: float, scale: _Scale, bets: _Bets, side: Side) -> Array:
         worst = float(gains.min())
         largest = _MOST_RISKED / -worst if worst < 0.0 else inf
         for spread in bets.spreads:
-            wanted = effects * share * (1.0 - share) / spread**2
+            wanted = effects * share * (1.0 - share) / max(spread, _LEAST_SPREAD) ** 2
             columns.append(np.log1p(np.outer(gains, np.minimum(wanted, largest))))
     growth = np.concatenate(columns, axis=1)
     growth.setflags(write=False)

@@ -38,6 +38,19 @@ class Estimate:
     value: float
     error: float
     degrees: float | None = None
+    weight: float | None = None
+    """What makes the value a sum over units, if it is one: times this."""
+
+    @property
+    def clock(self) -> float:
+        """How far a test that is looked at again and again has got.
+
+        Of a sum it is its variance: only that makes what comes between two looks independent of
+        what came before, however unequal the variances of units are. Of other estimates it is one
+        over the squared error, which is the same where they make the best of their units.
+        """
+        root = self.error * self.weight if self.weight is not None else 1.0 / self.error
+        return root * root
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,8 @@ class Contrast:
     degrees: float | None = None
     shared_variance: float = 0.0
     """Squared standard error of what was added to both alike; it cancels at a ratio of 1."""
+    weight: float | None = None
+    """As that of an `Estimate`."""
 
     def against(self, *, ratio: float = 1.0, difference: float = 0.0) -> Estimate | Insufficient:
         """Treatment - ratio * control - difference, with the larger of the two errors.
@@ -73,7 +88,7 @@ class Contrast:
         size = max(abs(self.treatment), abs(ratio * self.control), abs(difference))
         if not error > _ROUNDING * size or not isfinite(error) or not isfinite(value):
             return NO_SPREAD
-        return Estimate(value, error, self.degrees)
+        return Estimate(value, error, self.degrees, self.weight)
 
 
 def mixture_information(estimate: Estimate, *, tau: float, ratio: float = 1.0) -> float:

@@ -163,7 +163,7 @@ def risk_difference(stages: Sequence[StageCounts]) -> Estimate | Insufficient:
         total += weight
         weighted += weight * difference
         spread += weight * weight * variance
-    return Estimate(weighted / total, sqrt(spread) / total)
+    return Estimate(weighted / total, sqrt(spread) / total, weight=total)
 
 
 def _missing(stages: Sequence[StageCounts]) -> str | None:

@@ -105,6 +105,9 @@ def effect(treatment: Arm, control: Arm, *, relative: bool = False) -> Estimate 
         return _NO_BASE
     lift = treatment.value / base
     error = sqrt(variance1 + lift * lift * variance0) / abs(base)
+    if not error > 0.0:
+        # A treatment that is 0 throughout: the control's spread does not count where it loses all.
+        return NO_SPREAD
     return Estimate(value / abs(base), error, degrees)
 
 
@@ -113,7 +116,7 @@ def arm_estimate(arm: Arm) -> Estimate | Insufficient:
 
     Examples:
         >>> arm_estimate(Arm(100, 5.0, 4.0))
-        Estimate(value=5.0, error=0.2, degrees=None)
+        Estimate(value=5.0, error=0.2, degrees=None, weight=None)
     """
     if not arm.variance > 0.0:
         return NO_SPREAD

@@ -92,7 +92,7 @@ def mean_contrast(
 
     Examples:
         >>> mean_contrast([StageMoments(Moments(50, 2.0, 49.0), Moments(50, 1.0, 49.0))])
-        Estimate(value=1.0, error=0.2, degrees=None)
+        Estimate(value=1.0, error=0.2, degrees=None, weight=25.0)
     """
     contrast = mean_arms(stages)
     if isinstance(contrast, Insufficient):
@@ -190,4 +190,5 @@ def mean_arms(stages: Sequence[StageMoments]) -> Contrast | Insufficient:
         floor1 / square,
         floor0 / square,
         shared_variance=shared / square,
+        weight=weights,
     )

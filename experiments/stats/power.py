@@ -1,5 +1,6 @@
 """How many units a test at one look needs, and what a running test still needs."""
 
+from dataclasses import dataclass
 from math import asin, inf, sqrt
 
 from scipy.optimize import brentq
@@ -9,6 +10,7 @@ from experiments.stats.designs import fixed_signal
 from experiments.stats.intervals import require_alpha
 from experiments.stats.mixture import normal_mixture_radius
 from experiments.stats.spending import Sides
+from experiments.stats.tuning import approximate_omega, information_by_units
 
 
 def fixed_units(
@@ -151,7 +153,8 @@ def arcsine_units_per_arm(
     if h == 0.0:
         return inf
     radius = -float(ndtri(alpha / sides))
-    most = fixed_signal(alpha=alpha, sides=sides, power=power)
+    # With one side it is the solution itself, and rounding could put it on either side of it.
+    most = 1.001 * fixed_signal(alpha=alpha, sides=sides, power=power)
     signal = brentq(lambda x: power_at_look(x, radius, sides=sides) - power, 0.0, most, xtol=1e-13)
     return 2.0 * float(signal / h) ** 2
 
@@ -267,3 +270,52 @@ def conditional_power(z: float, time: float, *, boundary: float, signal: float) 
         raise ValueError(f"time must lie strictly between 0 and 1, got {time}")
     rest = 1.0 - time
     return float(ndtr((z * sqrt(time) + signal * rest - boundary) / sqrt(rest)))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a test that is running can still find, and what it would take.
+
+    Args:
+        power: Probability to find the effect with the present data.
+        growth: Data needed beyond the present, relative to them.
+        units: The same in units.
+    """
+
+    power: float
+    growth: float
+    units: float
+
+
+def running_power(
+    effect: float, *, error: float, units: int, alpha: float, power: float, planned: float | None
+) -> Running:
+    """How a running test stands, and how much more it needs to find an effect.
+
+    *Estimand*, *Assumes*, *Valid*, *Source*: as `power_now` and `growth_needed`; a confidence
+    sequence is tuned as other engines do, by units.
+
+    Args:
+        effect: To be found, in the unit of `error`.
+        error: Present standard error, positive.
+        units: Present units, in both arms.
+        alpha: Level over both sides.
+        power: Probability asked.
+        planned: Units that a confidence sequence is tuned to; None for a fixed interval.
+
+    Returns:
+        Infinite growth for no effect.
+
+    Examples:
+        >>> found = running_power(0.14, error=0.1, units=500, alpha=0.05, power=0.8, planned=None)
+        >>> round(found.growth, 2), round(found.units)
+        (3.0, 1502)
+    """
+    signal = abs(effect) / error
+    information = (
+        None
+        if planned is None
+        else information_by_units(approximate_omega(alpha), units=units, planned=planned)
+    )
+    growth = growth_needed(signal, alpha=alpha, power=power, information=information)
+    return Running(power_now(signal, alpha=alpha, information=information), growth, growth * units)

@@ -199,6 +199,7 @@ def ratio_arms(stages: Sequence[GroupedStage]) -> Contrast | Insufficient:
         pooled * treatment.inverse_size,
         pooled * control.inverse_size,
         treatment.groups + control.groups - 2.0 if few else None,
+        weight=total,
     )
 
 

@@ -14,7 +14,7 @@ from serving.cli.session import Json, Session
 if TYPE_CHECKING:
     from experiments.metric import Metric
     from experiments.model import Declaration
-    from experiments.simulation import Run, Truth
+    from experiments.simulation import Extent, Run, Truth
     from serving.simulations import Order
 
 INTERRUPTED = 130
@@ -91,6 +91,8 @@ def simulate(
     extent = extent_of(declaration, truth, units=units, rate=rate)
     if batch is not None:
         extent = Extent(extent.units, batch, extent.rate)
+    if traffic is not None:
+        _warn_of_dearth(session, declaration, extent)
     order = Order(declaration, truth, extent, runs, seed, watched=PICTURED if plot else 0)
     found = _carried_out(session, order, processes or cores())
     summary = summarise(found, declaration, truth)
@@ -101,6 +103,20 @@ def simulate(
         simulated.as_dict(order, supposed, summary, is_timed=is_timed),
         lambda: simulated.shown(order, supposed, summary, is_timed=is_timed),
     )
+
+
+def _warn_of_dearth(session: Session, declaration: "Declaration", extent: "Extent") -> None:
+    """Say that the ramp will outlast the traffic: what ends so has shown nothing."""
+    from experiments.planning import span
+
+    seconds = extent.units / extent.rate
+    least = declaration.limits.min_runtime.total_seconds()
+    if seconds < least:
+        session.note(
+            f"All {extent.units:,} units will have arrived after {span(seconds)}, but the ramp "
+            f"takes {span(least)} at least (limits.min_runtime): give more --units, or less "
+            "--traffic."
+        )
 
 
 def _carried_out(session: Session, order: "Order", processes: int) -> "list[Run]":

@@ -11,7 +11,11 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print(__doc__)  # noqa: T201
         return 2
-    results = check_file(Path(arguments[0]))
+    try:
+        results = check_file(Path(arguments[0]))
+    except (OSError, ValueError) as error:
+        print(f"{arguments[0]} holds no reference cases: {error}", file=sys.stderr)  # noqa: T201
+        return 2
     print(report(results))  # noqa: T201
     return 1 if any(result.mismatches for result in results) else 0
 

@@ -33,8 +33,16 @@ class Result:
 
 
 def check_file(path: Path) -> list[Result]:
-    """Check every case of a file."""
-    return [check(case) for case in json.loads(path.read_text())["cases"]]
+    """Check every case of a file.
+
+    Raises:
+        ValueError: the file is no JSON document with a list of cases.
+    """
+    match json.loads(path.read_text()):
+        case {"cases": [*cases]}:
+            return [check(case) for case in cases]
+        case _:
+            raise ValueError("it is no object with a list `cases`")
 
 
 def check(case: dict[str, Any]) -> Result:
@@ -42,9 +50,18 @@ def check(case: dict[str, Any]) -> Result:
     adapter = ADAPTERS.get(case["area"])
     if adapter is None:
         return Result(case["id"], case["area"], applicable=False)
-    # Which function of a package was called is, for some cases, said nowhere else.
-    answer = adapter(case["inputs"] | {"call": case.get("source", {}).get("call", "")})
     expected = {key: value for key, value in case["expected"].items() if value is not None}
+    try:
+        # Which function of a package was called is, for some cases, said nowhere else.
+        answer = adapter(case["inputs"] | {"call": case.get("source", {}).get("call", "")})
+    except Exception as error:  # one case that the engine cannot take must not hide the others
+        failure = f"{type(error).__name__}: {error}"
+        return Result(
+            case["id"],
+            case["area"],
+            applicable=True,
+            mismatches=tuple(Mismatch(case["id"], key, failure, expected[key]) for key in expected),
+        )
     tolerance = case["tolerance"]
     return Result(
         case["id"],
@@ -81,9 +98,13 @@ def report(results: list[Result]) -> str:
 
 def _agree(got: Any, expected: Any, tolerance: dict[str, float]) -> bool:
     if isinstance(expected, list):
-        return len(got) == len(expected) and all(
-            _agree(one, other, tolerance) for one, other in zip(got, expected, strict=True)
+        return (
+            isinstance(got, list | tuple)
+            and len(got) == len(expected)
+            and all(_agree(one, other, tolerance) for one, other in zip(got, expected, strict=True))
         )
+    if not isinstance(got, int | float):
+        return False
     wanted = float(expected)
     if isinf(wanted):
         return float(got) == wanted

@@ -88,7 +88,11 @@ def test_stages_are_shown_each_by_itself_with_those_who_came_back_apart(tiltyard
 def test_several_challengers_have_their_own_tables_and_a_dropped_one_is_said_to_be(tiltyard):
     run(tiltyard, SEVERAL.replace("200", "20000"), {"units": 4000, "goal": (0.6, 0.3, 0.9)})
     text = shown(tiltyard)
-    assert "Version 2 against 1, dropped; intervals hold at every look" in text
+    assert "versions 2 (dropped), 3 against champion 1" in flat(text)
+    assert "Version 2 was dropped: its receipt (tiltyard history) has what was seen of it." in flat(
+        text
+    )
+    assert "Version 2 against 1" not in text
     assert "Version 3 against 1; intervals hold at every look" in text
     assert "Tests of version 3" in text
     assert "97.5 %" in text

@@ -149,6 +149,14 @@ def test_wrong_options_are_refused_with_advice(file, options, advice):
     assert advice in words
 
 
+def test_traffic_that_ends_before_the_ramp_can_is_warned_of(file):
+    result = tiltyard("simulate", file, "--effect", "0", "--traffic", "600/s", *QUICK)
+    assert result.exit_code == 0
+    assert "1,500 units will have arrived after 2.5 seconds" in " ".join(result.stderr.split())
+    quiet = tiltyard("simulate", file, "--effect", "0", "--traffic", "1/s", *QUICK)
+    assert "will have arrived" not in quiet.stderr
+
+
 def test_a_wrong_file_is_refused_with_the_place(file):
     file.write_text(FILE.replace("min_effect: 20%", "min_effect: 0.2"))
     result = tiltyard("simulate", file, "--effect", "0")

@@ -63,7 +63,7 @@ WORDS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True) | st.sampled_
     ["1e5", "no", "true", "null", "2024", "0x1", "1_0", "2024-01-01", "0e0"]
 )
 SPANS = st.integers(0, 10**10).map(lambda ms: timedelta(milliseconds=ms))
-ALPHAS = st.floats(0, 0.5, exclude_min=True, exclude_max=True)
+ALPHAS = st.floats(1e-9, 0.5, exclude_max=True)
 SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
 SIZES = st.floats(1e-9, 1e12)
 HEADERS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)

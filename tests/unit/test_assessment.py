@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from math import isfinite
 
 import pytest
 
@@ -22,6 +23,9 @@ from experiments.metric import (
     Worse,
 )
 from experiments.model import BasisPoints, Declaration, Horizon, RequestUnit, Variant
+from experiments.report import report
+from experiments.reported import Range
+from experiments.stats.intervals import Insufficient
 from experiments.stats.moments import Moments
 from experiments.store import Cell, Readings
 from registry.refs import Version
@@ -188,3 +192,23 @@ def test_below_zero_a_relative_margin_finds_no_harm_where_there_is_no_difference
     declaration = replace(DECLARATION, unit=RequestUnit(), guardrails=(guardrail,))
     arm = Tally(units=50_000, samples={guardrail.key: sample})
     assert not assess(declaration, one_stage(arm, {FIRST: arm})).of(FIRST).any_harm.reached
+
+
+@pytest.mark.parametrize("baseline", [None, 1e-300])
+def test_a_rate_may_have_a_margin_of_any_size(baseline) -> None:
+    rude = Metric("rude", Binary())
+    guardrail = Guardrail(rude, Worse.HIGHER, max_ratio=1000.0, baseline=baseline)
+    declaration = replace(DECLARATION, guardrails=(guardrail,))
+    evidence = one_stage(answered(1200, 800), {FIRST: answered(1200, 900)})
+    found = report(declaration, evidence, assess(declaration, evidence))
+    (each,) = (m for m in found.challengers[0].metrics if m.metric == "rude")
+    assert isinstance(each.effects[0].interval, Range)
+    assert not isinstance(each.shrunk, Insufficient)
+
+
+def test_bets_on_a_rate_next_to_nothing_stay_finite() -> None:
+    rare = Guardrail(Metric("rare", Count()), Worse.HIGHER, max_difference=1e-10, baseline=1e-320)
+    declaration = replace(DECLARATION, guardrails=(rare,))
+    arm = Tally(units=1000, samples={rare.key: Sample({1: 3})})
+    found = assess(declaration, one_stage(arm, {FIRST: arm})).of(FIRST)
+    assert all(isfinite(finding.log_e) for finding in (*found.harm, *found.not_inferior))

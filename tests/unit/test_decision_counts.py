@@ -144,7 +144,7 @@ def test_when_time_is_up_all_that_is_missing_is_told() -> None:
     decision = decide(plan_at(0), with_units(3), TOO_LATE)
     assert isinstance(decision, Inconclusive)
     assert decision.reasons == (
-        "7 days, 0:00:00 have passed without a verdict.",
+        "7d have passed without a verdict.",
         "The challenger has met 3 of 10 units at this share.",
         "The ramp has not reached its last share.",
         "The challenger has met 3 of at least 200 units.",

@@ -33,12 +33,16 @@ COUNTED = Guardrail(Metric("m", Count()), Worse.HIGHER, max_ratio=1.5, negligibl
 SLOWED = Guardrail(Metric("m", Slow(250)), Worse.HIGHER, max_difference=0.1)
 
 
-def enumerated(outcomes, stages, asked, **question):
-    """Return the mean e-value over all assignments of units with these (stage, index) outcomes."""
+def enumerated(outcomes, stages, asked, *, reported=None, **question):
+    """Return the mean e-value over all assignments of units with these (stage, index) outcomes.
+
+    Args:
+        reported: The challenger's true part of the outcomes; the promised one if left out.
+    """
     comparisons = []
     for arms in product((True, False), repeat=len(outcomes)):
         chance = prod(
-            stages[stage] if treated else 1 - stages[stage]
+            (reported or stages[stage]) if treated else 1 - (reported or stages[stage])
             for (stage, _), treated in zip(outcomes, arms, strict=True)
         )
         seen = []
@@ -65,7 +69,20 @@ TWO_STAGES = [(0, 1), (0, 0), (0, 1), (1, 1), (1, 0), (1, 1), (1, 1)]
 @pytest.mark.parametrize("side", [Side.GREATER, Side.LESS])
 @pytest.mark.parametrize("goal", [GOAL, KNOWN])
 def test_a_binary_goal_without_effect_is_worth_one_on_average(goal, side, aim):
-    assert enumerated(TWO_STAGES, SHARES, goal, side=side, aim=aim) == pytest.approx(1, rel=1e-12)
+    """Without a baseline some is given up, in case one arm reports fewer of its outcomes."""
+    mean = enumerated(TWO_STAGES, SHARES, goal, side=side, aim=aim)
+    if goal is GOAL and aim is Aim.BETTER:
+        assert 0.1 < mean < 1
+    else:
+        assert mean == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.45])
+def test_an_arm_that_reports_less_is_not_better_for_it(share):
+    """However few outcomes the challenger reports, if as many of them are successes."""
+    outcomes = [(0, 1), (0, 0), (0, 1), (0, 0)]
+    mean = enumerated(outcomes, (0.5,), GOAL, side=Side.GREATER, aim=Aim.BETTER, reported=share)
+    assert mean <= 1 + 1e-12
 
 
 @pytest.mark.parametrize("aim", list(Aim))

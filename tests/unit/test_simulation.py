@@ -14,6 +14,7 @@ from experiments.model import BasisPoints, Stage, Variant
 from experiments.simulation import End, Truth, extent_of, simulate
 from experiments.simulation import run as run_module
 from experiments.simulation.division import CHAMPION, CONTROL, parts_of
+from experiments.simulation.extent import MOST
 from experiments.simulation.run import START
 from registry.refs import Version
 from tests.unit.simulated import BINARY, declared, ran
@@ -207,6 +208,15 @@ def test_where_nobody_says_the_horizon_is_reached_with_some_traffic_to_spare():
     assert extent.units / extent.rate == pytest.approx(86_400)
     assert extent_of(declaration, Truth(), rate=0.01).units == 864
     assert extent_of(declaration, Truth(), units=500).batch == 3
+
+
+def test_traffic_that_is_known_goes_on_while_the_minimum_runtime_holds_the_ramp():
+    declaration = declared(more=MODES["horizon"])
+    least = declaration.limits.min_runtime.total_seconds()
+    rate = 10 * extent_of(declaration, Truth()).units / least
+    assert extent_of(declaration, Truth(), rate=rate).units > rate * least
+    assert extent_of(declaration, Truth(), units=500, rate=rate).units == 500
+    assert extent_of(declaration, Truth(), rate=1e9).units == MOST
 
 
 def test_a_simulation_without_traffic_is_refused():

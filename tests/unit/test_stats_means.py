@@ -171,3 +171,12 @@ def test_the_covariates_mean_is_no_certainty_where_a_ratio_is_asked_for() -> Non
     found = mean_contrast(stages, ratio=3.0)
     together = np.concatenate([one, other])
     assert found.error == pytest.approx(2.0 * 2.0 * together.std(ddof=1) / np.sqrt(800), rel=1e-6)
+
+
+def test_a_test_within_a_horizon_goes_on_where_later_units_differ_more() -> None:
+    """One over the squared error would go back: units that scatter say less than those before."""
+    calm = StageMoments(arm(1000, 10.0), arm(1000, 10.0))
+    wild = StageMoments(arm(1000, 10.0, 400.0), arm(1000, 10.0, 400.0))
+    before, after = mean_contrast([calm]), mean_contrast([calm, wild])
+    assert after.error > before.error
+    assert after.clock / before.clock == pytest.approx(401.0)

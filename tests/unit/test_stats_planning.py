@@ -1,13 +1,14 @@
 """What a decision costs: fixed samples, classical designs and the two modes."""
 
-from math import inf
+from math import asin, inf, sqrt
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
+from experiments.stats.contrast import Estimate
 from experiments.stats.designs import (
     POCOCK,
     Design,
@@ -15,6 +16,8 @@ from experiments.stats.designs import (
     fixed_signal,
     inflation,
 )
+from experiments.stats.fixed_horizon import Arm, effect
+from experiments.stats.intervals import Insufficient
 from experiments.stats.mixture import normal_mixture_radius
 from experiments.stats.planning import Mode, bounded_course, multiplier, open_ended_course
 from experiments.stats.power import (
@@ -194,3 +197,20 @@ def simpson_false_alarms(r):
         density = np.exp(-0.5 * steps * steps) @ mass / np.sqrt(2.0 * np.pi) * np.sqrt(t) / spread
         mass, before = weights * density, t
     return float(total)
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+def test_the_arcsine_formula_has_the_power_at_every_level(sides):
+    size = 2.0 * (asin(sqrt(0.25)) - asin(sqrt(0.2)))
+    for alpha in (0.2, 0.05, 0.025, 0.01, 1e-4):
+        radius = -float(ndtri(alpha / sides))
+        for power in (0.3, 0.5, 0.8, 0.9, 0.99):
+            units = arcsine_units_per_arm(0.2, 0.25, alpha=alpha, power=power, sides=sides)
+            signal = size * sqrt(units / 2.0)
+            assert power_at_look(signal, radius, sides=sides) == pytest.approx(power, abs=1e-9)
+
+
+def test_a_treatment_that_is_0_throughout_has_no_relative_error():
+    none, some = Arm.of_proportion(0, 1_000), Arm.of_proportion(20, 1_000)
+    assert isinstance(effect(none, some, relative=True), Insufficient)
+    assert isinstance(effect(none, some), Estimate)

@@ -30,6 +30,29 @@ def test_a_wrong_number_is_a_mismatch_and_fails_the_command(tmp_path, capsys):
     assert "omega_exact: got" in capsys.readouterr().out
 
 
+def test_a_case_that_cannot_be_answered_is_a_mismatch_and_hides_no_other(tmp_path, capsys):
+    odd = deepcopy(CASES[0])
+    odd["inputs"] = {"unheard of": 1}
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps({"cases": [odd, CASES[1]]}))
+    assert main([str(path)]) == 1
+    told = capsys.readouterr().out
+    assert f"{odd['id']}: " in told
+    assert "KeyError" in told
+    assert f"{CASES[1]['id']}: " not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(None, "No such file"), ("x", "Expecting value"), ("{}", "a list `cases`")]
+)
+def test_a_file_without_cases_is_said_to_have_none(tmp_path, capsys, text, why):
+    path = tmp_path / "cases.json"
+    if text is not None:
+        path.write_text(text)
+    assert main([str(path)]) == 2
+    assert why in capsys.readouterr().err
+
+
 def test_an_area_without_adapter_is_not_applicable_rather_than_right():
     result = check({"id": "x", "area": "unheard of", "inputs": {}, "expected": {"y": 1.0}})
     assert not result.applicable

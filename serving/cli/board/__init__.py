@@ -73,6 +73,10 @@ def board(found: Answer) -> RenderableType:
     for challenger in shown:
         parts += [Text(), tables.tests(found, challenger)]
     parts += [tables.trust(found), *tables.segments(found)]
+    parts += [
+        Text(f"Version {gone} was dropped: its receipt (tiltyard history) has what was seen of it.")
+        for gone in found["dropped"]
+    ]
     for challenger in shown:
         parts += [Text(), tables.stages(found, challenger)]
     return Group(*parts, Text(), Text(legend, style="dim"))

@@ -150,8 +150,7 @@ def _dense(columns: Iterable[str], *, title: str, whole: str | None = None) -> T
 
 def _against(found: Answer, challenger: Answer) -> str:
     version = challenger["version"]
-    gone = ", dropped" if version in found["dropped"] else ""
-    return f"Version {version} against {found['champion']}{gone}; intervals hold at every look"
+    return f"Version {version} against {found['champion']}; intervals hold at every look"
 
 
 def _counted(found: Answer, version: int, counter: str) -> tuple[int, int]:

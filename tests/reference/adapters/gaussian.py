@@ -55,7 +55,7 @@ def _one_sided(x: Inputs) -> Answer:
             "z_closed": one_sided_radius_bound(x["w"], alpha=alpha),
             "z_two_sided": normal_mixture_radius(x["w"], alpha=alpha),
         }
-    found, w = _effect(x), _unit_clock(x, approximate_omega(2.0 * alpha))
+    found, w = effect_of(x), _unit_clock(x, approximate_omega(2.0 * alpha))
     side = Side.LESS if "Lesser" in x.get("call", "") else Side.GREATER
     interval = one_sided_interval(found, w, alpha=alpha, side=side)
     p_value = one_sided_p_value(found, w, side=side)
@@ -63,7 +63,7 @@ def _one_sided(x: Inputs) -> Answer:
 
 
 def _two_sided(x: Inputs) -> Answer:
-    found, w = _effect(x), _unit_clock(x, approximate_omega(x["alpha"]))
+    found, w = effect_of(x), _unit_clock(x, approximate_omega(x["alpha"]))
     asymptotic = Estimate(found.value, found.error)
     p_value = anytime_p_value(estimate_log_e(asymptotic, w, Side.TWO_SIDED))
     interval = estimate_interval(asymptotic, w, alpha=x["alpha"])
@@ -77,7 +77,7 @@ def _fixed(x: Inputs) -> Answer:
         return {"t": test.statistic, "p": test.p_value}
     if "type" not in x["control"]:
         return _fixed_by_variances(x)
-    found = _effect(x)
+    found = effect_of(x)
     test = student_test(found, alpha=x["alpha"])
     return _point(found) | _bounds(test.interval) | {"p_value": test.p_value} | _theta(x)
 
@@ -160,7 +160,7 @@ def _tail(x: Inputs) -> Answer:
     return {"p": normal_p_value(x["z"]), "neg_log10_p": neg_log10_p(x["z"])}
 
 
-def _effect(x: Inputs) -> Estimate:
+def effect_of(x: Inputs) -> Estimate:
     relative = x["difference_type"] == "relative"
     if x["control"]["type"] == "cuped":
         return _told(adjusted_effect(_stage(x), relative=relative))

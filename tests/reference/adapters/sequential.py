@@ -11,12 +11,10 @@ from experiments.stats.power import (
     fixed_units,
     fixed_units_from_baseline,
     fixed_units_per_arm,
-    growth_needed,
-    power_now,
+    running_power,
 )
 from experiments.stats.spending import PowerFamily, boundary, obrien_fleming
-from experiments.stats.tuning import approximate_omega, information_by_units
-from tests.reference.adapters.gaussian import _effect as effect_of
+from tests.reference.adapters.gaussian import effect_of
 
 Inputs = dict[str, Any]
 Answer = dict[str, Any]
@@ -77,19 +75,18 @@ def _open_ended(x: Inputs) -> Answer:
 
 
 def _running(x: Inputs) -> Answer:
-    found = effect_of({"difference_type": "relative"} | x)
-    units, alpha = x["treatment"]["n"] + x["control"]["n"], x.get("alpha", 0.05)
-    given: dict[str, Any] = {"alpha": alpha}
-    if x.get("sequential"):
-        given["information"] = information_by_units(
-            approximate_omega(alpha), units=units, planned=x["n_star"]
-        )
-    signal = abs(x["target_mde"]) / found.error
-    growth = growth_needed(signal, power=x.get("target_power", x.get("power", 0.8)), **given)
+    found = running_power(
+        x["target_mde"],
+        error=effect_of({"difference_type": "relative"} | x).error,
+        units=x["treatment"]["n"] + x["control"]["n"],
+        alpha=x.get("alpha", 0.05),
+        power=x.get("target_power", x.get("power", 0.8)),
+        planned=x["n_star"] if x.get("sequential") else None,
+    )
     return {
-        "power_now": power_now(signal, **given),
-        "scaling_factor": growth,
-        "additional_users": growth * units,
+        "power_now": found.power,
+        "scaling_factor": found.growth,
+        "additional_users": found.units,
     }
 
 
