@@ -215,7 +215,8 @@ def _held_back(plan: Plan, found: Assessment, now: datetime) -> Decision:
     worst = found.of(plan.winner).any_harm
     return Promote(
         (
-            f"No harm in {write_duration(holdback.span)} beside the old champion (e = {worst.e_text}).",
+            f"No harm in {write_duration(holdback.span)} beside the old champion "
+            f"(e = {worst.e_text}).",
         ),
         plan.winner,
     )
