@@ -5,14 +5,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import connection
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from experiments.model import Declaration
 from experiments.simulation import Extent, Run, Truth, simulate
+
+Worker: TypeAlias = "connection.Connection[Any, Any]"
 
 _LARGEST_CHUNK = 16
 _CHUNKS_A_PROCESS = 8
@@ -54,29 +57,69 @@ def carry_out(order: Order, *, processes: int, progress: Callable[[int], None]) 
     size = max(1, min(_LARGEST_CHUNK, order.runs // (processes * _CHUNKS_A_PROCESS)))
     chunks = [range(first, min(first + size, order.runs)) for first in range(0, order.runs, size)]
     found: dict[int, Run] = {}
-    # A fresh interpreter each: a fork would copy whatever threads hold at the moment.
-    spawn = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(
-        min(processes, len(chunks)), mp_context=spawn, initializer=_end_with_parent
-    ) as pool:
-        try:
-            with _interrupts_waiting():
-                futures = {pool.submit(run_chunk, order, chunk): chunk for chunk in chunks}
-            for future in as_completed(futures):
-                found.update(zip(futures[future], future.result(), strict=True))
-                progress(len(futures[future]))
-        except BaseException:
-            # What they are at is of no use to anybody any more.
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with _workers(order, min(processes, len(chunks))) as idle:
+        waiting = chunks[::-1]
+        busy: dict[Worker, range] = {}
+        while waiting or busy:
+            while idle and waiting:
+                worker, chunk = idle.pop(), waiting.pop()
+                worker.send(chunk)
+                busy[worker] = chunk
+            for ready in connection.wait(list(busy)):
+                assert isinstance(ready, connection.Connection)
+                answer = ready.recv()
+                if isinstance(answer, Exception):
+                    raise answer
+                chunk = busy.pop(ready)
+                idle.append(ready)
+                found.update(zip(chunk, answer, strict=True))
+                progress(len(chunk))
     return [found[number] for number in range(order.runs)]
 
 
+@contextmanager
+def _workers(order: Order, count: int) -> Iterator[list[Worker]]:
+    """Give connections to as many processes; on the way out none of them is left.
+
+    Each has a connection of its own, and shares no queue whose lock it could die with.
+    """
+    # A fresh interpreter each: a fork would copy whatever threads hold at the moment.
+    spawn = multiprocessing.get_context("spawn")
+    ours: list[Worker] = []
+    processes = []
+    try:
+        with _interrupts_waiting():
+            for _ in range(count):
+                here, there = spawn.Pipe()
+                process = spawn.Process(target=work, args=(order, there), daemon=True)
+                process.start()
+                there.close()
+                processes.append(process)
+                ours.append(here)
+        yield list(ours)
+    finally:
+        # What they are at is of no use to anybody any more.
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
+        for each in ours:
+            each.close()
+
+
+def work(order: Order, parent: Worker) -> None:
+    """Make the runs that are asked for, until there is nobody to ask; a process of its own."""
+    _end_with_parent()
+    while True:
+        numbers = parent.recv()
+        try:
+            parent.send(run_chunk(order, numbers))
+        except Exception as error:
+            parent.send(error)
+
+
 def run_chunk(order: Order, numbers: Sequence[int]) -> list[Run]:
-    """Make some of the runs; called in a process of its own."""
+    """Make some of the runs, in the order given."""
     return [_run(order, number) for number in numbers]
 
 

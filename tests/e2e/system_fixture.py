@@ -28,6 +28,7 @@ import numpy as np
 import psutil
 import pytest
 
+from experiments.lifecycle import State, is_final
 from registry.mlflow import MlflowCatalog, save_python_model
 from registry.refs import ModelName
 from serving.client import ControlClient
@@ -127,7 +128,7 @@ class System:
 
         async def over() -> dict[str, Any] | None:
             view = await control.experiment(name)
-            return view if view["ended_at"] is not None else None
+            return view if is_final(State(view["state"])) else None
 
         view = await eventually(over, what=f"{name} ends")
         assert view is not None

@@ -158,7 +158,7 @@ def test_the_demo_keeps_every_promise_and_leaves_nothing(demo: Demo) -> None:
         assert seen[measured] > 0
     assert "correct is" in told
     assert "error_rate is" in told
-    assert len(demo.ports) == 5
+    assert len(demo.ports) >= 5
     assert len(demo.started) > 15
     assert len(demo.state_dirs) == 1
     demo.assert_nothing_left()
