@@ -170,7 +170,11 @@ def test_whatever_ends_the_command_ends_all_its_processes(file, ended_by):
     command = [sys.executable, "-c", "from serving.cli import app; app()"]
     words = ["simulate", str(file), "--effect", "0", "--runs", "100000", "--processes", "2"]
     running = subprocess.Popen(
-        [*command, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        [*command, *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_hear_interrupts,
     )
     try:
         # Two that simulate, and the one that multiprocessing keeps besides.
@@ -195,6 +199,11 @@ def test_whatever_ends_the_command_ends_all_its_processes(file, ended_by):
             return
         time.sleep(0.05)
     pytest.fail(f"still running: {started}")
+
+
+def _hear_interrupts() -> None:
+    """Whatever a shell starts in the background ignores them, and so do these tests then."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _is_running(process: psutil.Process) -> bool:
