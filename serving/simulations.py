@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -83,6 +83,8 @@ def _workers(order: Order, count: int) -> Iterator[list[Worker]]:
 
     Each has a connection of its own, and shares no queue whose lock it could die with.
     """
+    # Started with the first process it would unblock the interrupts that are to wait.
+    resource_tracker.ensure_running()
     # A fresh interpreter each: a fork would copy whatever threads hold at the moment.
     spawn = multiprocessing.get_context("spawn")
     ours: list[Worker] = []
