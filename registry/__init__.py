@@ -135,3 +135,17 @@ class Catalog(Protocol):
         Raises:
             UnknownModel: nothing is registered under the name.
         """
+
+    async def set_holdout(self, model: ModelName, points: int) -> None:
+        """Keep how much of the model's units never meets a challenger, in basis points.
+
+        Raises:
+            UnknownModel: nothing is registered under the name.
+        """
+
+    async def holdout(self, model: ModelName) -> int:
+        """Return the share that was kept last, in basis points; 0 if none ever was.
+
+        Raises:
+            UnknownModel: nothing is registered under the name.
+        """

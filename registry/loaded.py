@@ -1,15 +1,31 @@
 """A loaded model behind named tensors: what comes in checked, what goes out named."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 
 from registry import Signature
+from registry.errors import InvalidInput
 from registry.mlmodel import Description, Field
-from registry.tensors import NUMPY_TYPES, Array, check
+from registry.pyfunc import (
+    NO_PARAMETERS,
+    Function,
+    Parameters,
+    Stream,
+    pyfunc_function,
+    pyfunc_stream,
+)
+from registry.scoring import Scorer
+from registry.tensors import NUMPY_TYPES, Array, check, flat_columns
+
+NOTHING_MORE: Final[Mapping[str, Any]] = MappingProxyType({})
+"""No parameters."""
+
+PADDED_BYTES: Final = 256 * 1024 * 1024
+"""Most that the texts of an input may take in an array of NumPy's text types, where the longest
+one decides how much each of them takes."""
 
 
 class LoadedModel:
@@ -20,16 +36,25 @@ class LoadedModel:
         function: The model's own prediction function; it is given an array, a dict of arrays
             or a data frame, whichever the description says it was saved for.
         example: The input that the model was saved with, in its own form.
+        stream: What answers a single row piece by piece, if anything does.
+        scorer: What takes MLflow's payloads; a model that has none is asked in tensors only.
     """
 
     def __init__(
         self,
         description: Description,
-        function: Callable[[Any], Any],
+        function: Function,
         example: Any = None,  # noqa: ANN401  whatever the model was saved with
+        *,
+        stream: Stream | None = None,
+        parameters: Parameters = NO_PARAMETERS,
+        scorer: Scorer | None = None,
     ) -> None:
         self.signature: Signature | None = description.signature
+        self.scorer = scorer
         self._function = function
+        self._stream = stream
+        self._parameters = parameters
         self._inputs = description.inputs
         self._outputs = tuple(f.tensor.name for f in description.outputs or ())
         self._optional = frozenset(
@@ -37,35 +62,96 @@ class LoadedModel:
         )
         self.example: dict[str, Array] | None = _example(example, description.inputs)
 
-    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    @property
+    def streams(self) -> bool:
+        """Whether there is a `predict_stream`."""
+        return self._stream is not None
+
+    def parameters(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return which of these parameters of a request are the model's.
+
+        Raises:
+            InvalidInput: one is not of the type that the model declares.
+        """
+        return self._parameters.among(given)
+
+    def predict(
+        self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = NOTHING_MORE
+    ) -> dict[str, Array]:
         """Return the model's answer to `inputs`; rows are answered in their order.
 
         Args:
-            inputs: One array an input. BYTES are `str` or `bytes`, times ISO 8601 text.
+            inputs: One array an input. BYTES are `str` or `bytes`, times ISO 8601 text; where the
+                signature says neither text nor bytes, but objects, the model is given them as they
+                are. What it says is a column may be one: `[n, 1]` where it says `[-1]`.
+            parameters: As `parameters` gave them.
 
         Raises:
             InvalidInput: names, datatypes, shapes or batch sizes are not the signature's.
             Exception: whatever the model itself raises.
         """
-        if self._inputs is not None and self.signature is not None:
-            check(inputs, self.signature.inputs, optional=self._optional)
-        return named(self._function(_native(inputs, self._inputs)), self._outputs)
+        native = _native(self._checked(inputs), self._inputs)
+        return named(self._function(native, **_params(parameters)), self._outputs)
+
+    def predict_stream(
+        self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = NOTHING_MORE
+    ) -> Iterator[dict[str, Array]]:
+        """Yield the model's answer to one row, piece by piece; nothing happens before the first.
+
+        Raises:
+            InvalidInput: as `predict` does, and if there is more than one row.
+            Exception: whatever the model itself raises, also after some pieces.
+        """
+        if self._stream is None:
+            raise InvalidInput("the model has no `predict_stream`")
+        checked = self._checked(inputs)
+        if any(array.ndim and array.shape[0] > 1 for array in self._batches(checked)):
+            raise InvalidInput("a stream answers one row, and there are more")
+        for piece in self._stream(_native(checked, self._inputs), **_params(parameters)):
+            yield {
+                name: np.atleast_1d(array) for name, array in named(piece, self._outputs).items()
+            }
+
+    def _checked(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        if self._inputs is None or self.signature is None:
+            return inputs
+        inputs = flat_columns(inputs, self.signature.inputs)
+        check(inputs, self.signature.inputs, optional=self._optional)
+        return inputs
+
+    def _batches(self, inputs: Mapping[str, Array]) -> Sequence[Array]:
+        """Return the inputs whose first dimension counts rows."""
+        if self.signature is None:
+            return list(inputs.values())
+        expected = (tensor for tensor in self.signature.inputs if tensor.shape[:1] == (-1,))
+        return [inputs[tensor.name] for tensor in expected if tensor.name in inputs]
 
 
-def pyfunc_function(model: Any) -> Callable[[Any], Any]:  # noqa: ANN401  mlflow's PyFuncModel
-    """Return a model's prediction function, without MLflow's own check of the schema if possible.
+def loaded_pyfunc(
+    description: Description,
+    model: Any,  # noqa: ANN401
+    server: Any,  # noqa: ANN401
+    validate: Callable[[Any, Any], None],
+) -> LoadedModel:
+    """Return what MLflow has loaded as a model of ours.
 
-    That check repeats ours, and costs near 1 ms a call for a data frame of eight columns. It is
-    kept where it does more: parameters with defaults, and inputs made from type hints.
+    Args:
+        model: mlflow's PyFuncModel.
+        server, validate: mlflow.pyfunc.scoring_server and mlflow.models.validate_schema.
     """
-    said = model.metadata.to_dict()
-    signature = model.metadata.signature
-    if signature is None or signature.params is not None or said.get("is_signature_from_type_hint"):
-        return model.predict  # type: ignore[no-any-return]
-    name = said["flavors"]["python_function"].get("predict_fn", "predict")
-    function: Callable[..., Any] = getattr(model._model_impl, name)
-    takes_params = "params" in inspect.signature(function).parameters
-    return partial(function, params=None) if takes_params else function
+    parameters = Parameters(model.metadata.get_params_schema())
+    return LoadedModel(
+        description,
+        pyfunc_function(model),
+        model.input_example,
+        stream=pyfunc_stream(model),
+        parameters=parameters,
+        scorer=Scorer(model, server, validate, parameters),
+    )
+
+
+def _params(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {"params": dict(parameters)} if parameters else {}
 
 
 def _native(inputs: Mapping[str, Array], fields: Sequence[Field] | None) -> Any:  # noqa: ANN401
@@ -98,7 +184,10 @@ def _column(array: Array, kind: str) -> Any:  # noqa: ANN401  what a data frame 
     if kind == "datetime" and array.ndim == 1:
         import pandas
 
-        return pandas.to_datetime(array)
+        try:
+            return pandas.to_datetime(array)
+        except (ValueError, OverflowError) as error:
+            raise InvalidInput(f"a time is not as ISO 8601 has it: {error}") from None
     return array if array.ndim == 1 else list(array)
 
 
@@ -112,9 +201,9 @@ def _elements(array: Array, kind: str) -> Array:
         return _each(array, _raw)
     match np.dtype(kind).kind:
         case "U":
-            return _each(array, _text).astype(np.str_)
+            return _padded(_each(array, _text), np.str_)
         case "S":
-            return _each(array, _raw).astype(np.bytes_)
+            return _padded(_each(array, _raw), np.bytes_)
         case _:
             return array
 
@@ -125,8 +214,23 @@ def _each(array: Array, change: Callable[[Any], Any]) -> Array:
     return changed
 
 
+def _padded(array: Array, kind: type[np.str_ | np.bytes_]) -> Array:
+    """Return an array of NumPy's text type, in which every element is as large as the largest."""
+    largest = max(map(len, array.flat), default=0)
+    if array.size * largest * np.dtype((kind, 1)).itemsize > PADDED_BYTES:
+        raise InvalidInput(
+            f"{array.size} texts, one of them with a length of {largest}, take too much memory"
+        )
+    return array.astype(kind)
+
+
 def _text(element: object) -> str:
-    return element.decode() if isinstance(element, bytes) else str(element)
+    if not isinstance(element, bytes):
+        return str(element)
+    try:
+        return element.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("the model takes text, and some bytes are no UTF-8") from None
 
 
 def _raw(element: object) -> bytes:

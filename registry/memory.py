@@ -27,6 +27,7 @@ class _Registered:
     versions: list[ModelVersion] = field(default_factory=list)
     aliases: Aliases = field(default_factory=Aliases)
     changes: dict[int, ChampionChange] = field(default_factory=dict)
+    holdout: int = 0
 
 
 class MemoryCatalog:
@@ -87,6 +88,14 @@ class MemoryCatalog:
     async def history(self, model: ModelName) -> tuple[ChampionChange, ...]:
         """Return every recorded change of champion, oldest first."""
         return tuple(change for _, change in sorted(self._model(model).changes.items()))
+
+    async def set_holdout(self, model: ModelName, points: int) -> None:
+        """Keep how much of the model's units never meets a challenger."""
+        self._model(model).holdout = points
+
+    async def holdout(self, model: ModelName) -> int:
+        """Return the share that was kept last."""
+        return self._model(model).holdout
 
     def _model(self, model: ModelName) -> _Registered:
         try:

@@ -1,14 +1,13 @@
 """The catalog, kept in MLflow; and loading and saving models in MLflow's format.
 
 MLflow takes seconds to import and reads its configuration from the environment as it is
-imported, so every function here imports it when called, after `configure_process`.
+imported, so every function here imports it when called, after `configure_process` (`quietly`).
 """
 
 import asyncio
 import sqlite3
 import tempfile
-import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -28,10 +27,10 @@ from registry.errors import (
     UnknownVersion,
     UnreadableModel,
 )
-from registry.loaded import LoadedModel, pyfunc_function
-from registry.mlflow_process import configure_process
+from registry.loaded import LoadedModel, loaded_pyfunc
+from registry.mlflow_process import quietly
 from registry.mlmodel import describe
-from registry.pickling import Predictor, Rows, by_value
+from registry.pickling import Predictor, Rows, by_value, python_model
 from registry.refs import ModelName, Version, VersionRef, is_users_model_name, users_model_name
 
 T = TypeVar("T")
@@ -107,11 +106,20 @@ class MlflowCatalog:
 
     async def record(self, change: ChampionChange) -> None:
         """Keep `change` as a tag of the model, unless its epoch is already there."""
-        await self._call(self._record, change)
+        key, value = tags.change(change)
+        await self._call(lambda: self._tag(change.model, key, value, once=True))
 
     async def history(self, model: ModelName) -> tuple[ChampionChange, ...]:
         """Return every recorded change of champion, oldest first."""
         return await self._call(lambda: tags.changes(self._model(model).tags))
+
+    async def set_holdout(self, model: ModelName, points: int) -> None:
+        """Keep the share as a tag of the model."""
+        await self._call(lambda: self._tag(model, tags.HOLDOUT, str(points)))
+
+    async def holdout(self, model: ModelName) -> int:
+        """Return the share that was kept last."""
+        return await self._call(lambda: tags.holdout(self._model(model).tags))
 
     async def _call(self, work: Callable[..., T], *arguments: object) -> T:
         def guarded() -> T:
@@ -232,10 +240,9 @@ class MlflowCatalog:
             else:
                 self._client.set_registered_model_alias(model, name, str(version))
 
-    def _record(self, change: ChampionChange) -> None:
-        key, value = tags.change(change)
-        if key not in self._model(change.model).tags:
-            self._client.set_registered_model_tag(change.model, key, value)
+    def _tag(self, model: ModelName, key: str, value: str, *, once: bool = False) -> None:
+        if not (key in self._model(model).tags and once):
+            self._client.set_registered_model_tag(model, key, value)
 
 
 def _fetch(artifact: str, target: Path) -> Path:
@@ -268,8 +275,10 @@ def load(artifact: str, digest: str, workdir: Path) -> LoadedModel:
         UnreadableModel: they are no model that loads here.
         CatalogUnavailable: they cannot be fetched now.
     """
-    with _quietly():
+    with quietly():
         import mlflow.pyfunc
+        from mlflow.models import validate_schema
+        from mlflow.pyfunc import scoring_server
     with _translated_errors():
         folder = verified_copy(digest, workdir, fetch=partial(_fetch, artifact))
     description = describe(folder)
@@ -280,7 +289,7 @@ def load(artifact: str, digest: str, workdir: Path) -> LoadedModel:
         # Unpickling and a model's own code may raise anything at all.
         why = f"{type(error).__name__}: {error}"
         raise UnreadableModel(f"the model does not load: {why}") from error
-    return LoadedModel(description, pyfunc_function(model), model.input_example)
+    return loaded_pyfunc(description, model, scoring_server, validate_schema)
 
 
 def save_sklearn(model: Predictor, folder: Path, *, example: Rows) -> Path:
@@ -290,7 +299,7 @@ def save_sklearn(model: Predictor, folder: Path, *, example: Rows) -> Path:
         folder: Must not exist yet.
         example: Some rows of input; an array gives tensors, a data frame gives columns.
     """
-    with _quietly():
+    with quietly():
         import mlflow.sklearn
         from mlflow.models import infer_signature
 
@@ -306,47 +315,38 @@ def save_sklearn(model: Predictor, folder: Path, *, example: Rows) -> Path:
     return folder
 
 
-def save_python_model(model: Predictor, folder: Path, *, example: Rows) -> Path:
+def save_python_model(
+    model: Predictor, folder: Path, *, example: Rows, params: Mapping[str, Any] | None = None
+) -> Path:
     """Save any object with `predict(inputs)` as an MLflow model with signature and example.
 
     The code of the object's own module travels with it, so another process can load it without
-    having the module; what that module imports must be installed there.
+    having the module; what that module imports must be installed there. A `predict_stream`
+    that the object has comes along.
 
     Args:
         folder: Must not exist yet.
         example: Some rows of input that `predict` answers.
+        params: What it takes beside the inputs, as `params`, with the values that hold if a
+            request says nothing; None if it takes nothing.
     """
-    with _quietly(), by_value(type(model).__module__):
+    with quietly(), by_value(type(model).__module__):
         import mlflow.pyfunc
         from mlflow.models import infer_signature
 
-        class Saved(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-            # Without annotations: MLflow would derive a signature from them.
-            def predict(self, _context, model_input):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-                return model.predict(model_input)
-
+        said = {} if params is None else {"params": dict(params)}
         mlflow.pyfunc.save_model(
             folder,
-            python_model=Saved(),
-            signature=infer_signature(example, model.predict(example)),
+            python_model=python_model(mlflow.pyfunc.PythonModel, model, takes_params=bool(said)),
+            signature=infer_signature(example, model.predict(example, **said), **said),
             input_example=example,
             pip_requirements=["numpy"],
         )
     return folder
 
 
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep MLflow's advice, and the deprecations it has not followed yet, to itself."""
-    configure_process()
-    # Recorded, because MLflow sets warning filters of its own, which would let them through.
-    with warnings.catch_warnings(record=True):
-        warnings.simplefilter("always")
-        yield
-
-
 def _connect(tracking_uri: str, artifact_dir: Path) -> tuple[Any, str, str | None]:
-    with _quietly():
+    with quietly():
         from mlflow import MlflowClient
 
         if not tracking_uri.startswith(_SQLITE):

@@ -1,7 +1,9 @@
 """How MLflow behaves in a process of ours: what it reads from the environment."""
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 
 ENVIRONMENT: Mapping[str, str] = MappingProxyType(
@@ -27,3 +29,13 @@ def configure_process() -> None:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep MLflow's advice, and the deprecations it has not followed yet, to itself."""
+    configure_process()
+    # Recorded, because MLflow sets warning filters of its own, which would let them through.
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        yield

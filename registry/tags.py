@@ -11,6 +11,7 @@ from registry import ChampionChange, Signature
 DIGEST = "tiltyard.digest"
 SIGNATURE = "tiltyard.signature"
 CHAMPION = "tiltyard.champion."
+HOLDOUT = "tiltyard.holdout"
 
 _LONGEST_TEXT = 1000
 """Some registries keep no more than 5,000 bytes of a tag."""
@@ -38,6 +39,11 @@ def changes(tags: Mapping[str, str]) -> tuple[ChampionChange, ...]:
     """Return the changes among the tags of a model, oldest first."""
     read = TypeAdapter(ChampionChange).validate_json
     return tuple(read(tags[key]) for key in sorted(tags) if key.startswith(CHAMPION))
+
+
+def holdout(tags: Mapping[str, str]) -> int:
+    """Return the share among the tags of a model, in basis points; 0 if it has none."""
+    return int(tags.get(HOLDOUT, "0"))
 
 
 def _dump(kind: Any, value: object) -> str:  # noqa: ANN401  any annotation is a kind

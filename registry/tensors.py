@@ -47,6 +47,22 @@ def datatype_of(dtype: np.dtype[Any]) -> str | None:
     return _DATATYPES.get(dtype.newbyteorder("="))
 
 
+def flat_columns(inputs: Mapping[str, Array], expected: Sequence[Tensor]) -> Mapping[str, Array]:
+    """Return `inputs` with columns of shape [n, 1] as [n], where the model takes [-1].
+
+    Data frames arrive as such columns from other clients of the protocol (MLServer's, say).
+    """
+    flat = {
+        tensor.name: inputs[tensor.name].reshape(-1)
+        for tensor in expected
+        if tensor.shape == (-1,)
+        and tensor.name in inputs
+        and inputs[tensor.name].ndim == 2
+        and inputs[tensor.name].shape[1] == 1
+    }
+    return {**inputs, **flat} if flat else inputs
+
+
 def check(
     inputs: Mapping[str, Array], expected: Sequence[Tensor], *, optional: frozenset[str]
 ) -> None:

@@ -4,53 +4,66 @@ Nothing waits to be batched: what arrives while the model is busy is the next ba
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
 from registry.errors import TiltyardError
 from registry.tensors import Array
-from serving.errors import ModelFailed
+from serving.hosts.calls import Calls
+
+T = TypeVar("T")
 
 Arrays: TypeAlias = Mapping[str, Array]
-Predict: TypeAlias = Callable[[Arrays], Arrays]
-_Kind: TypeAlias = tuple[tuple[str, str, tuple[int, ...]], ...]
+Parameters: TypeAlias = Mapping[str, Any]
+Predict: TypeAlias = Callable[[Arrays, Parameters], Arrays]
+_Kind: TypeAlias = tuple[tuple[str, str, type | None, tuple[int, ...]], ...]
+
+NO_PARAMETERS: Final[Parameters] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     inputs: Arrays
+    parameters: Parameters
     rows: int
     kind: _Kind | None
     answer: asyncio.Future[Arrays]
+
+    def goes_with(self, other: "_Waiting") -> bool:
+        """Whether one call can answer both."""
+        together = self.kind is not None and self.kind == other.kind
+        return together and self.parameters == other.parameters
 
 
 class Batcher:
     """Calls `predict` in one thread, for one or many requests at a time.
 
-    Requests are put together, in order of arrival, if they differ in nothing but the number of
-    rows. A request that makes a batch fail does not fail the others: they are then answered
-    one by one. So they are, from then on, if the model does not give a row for a row.
+    Requests are put together, in order of arrival, if they differ in nothing but their rows. A
+    request that makes a batch fail does not fail the others: they are then answered one by one. So
+    they are, from then on, if the model does not give a row for a row.
 
     Args:
         rows: Most rows in one call; a single larger request is still answered. 1 puts
             nothing together.
+        calls: Where calls that are under way are kept.
     """
 
-    def __init__(self, predict: Predict, *, rows: int = 64) -> None:
+    def __init__(self, predict: Predict, *, rows: int = 64, calls: Calls | None = None) -> None:
         self._predict = predict
         self._rows = rows
+        self._calls = calls or Calls()
         self._queue: deque[_Waiting] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._running: asyncio.Task[None] | None = None
-        self._busy_since: float | None = None
 
-    async def submit(self, inputs: Arrays) -> Arrays:
+    async def submit(self, inputs: Arrays, parameters: Parameters = NO_PARAMETERS) -> Arrays:
         """Return the model's answer to `inputs`, arrays with the rows first.
 
         Raises:
@@ -60,14 +73,27 @@ class Batcher:
         kind = _kind(inputs) if self._rows > 1 else None
         rows = next(iter(inputs.values())).shape[0] if kind else 1
         answer: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(inputs, rows, kind, answer))
+        self._queue.append(_Waiting(inputs, parameters, rows, kind, answer))
         if self._running is None:
             self._running = asyncio.create_task(self._run())
         return await answer
 
+    async def alone(self, call: Callable[[], T]) -> T:
+        """Make a call that cannot be put together with others, in the same thread as these.
+
+        Raises:
+            TiltyardError: `call` raised it.
+            ModelFailed: it raised anything else.
+        """
+        loop = asyncio.get_running_loop()
+        outcome = await loop.run_in_executor(self._thread, self._calls.attempt, call)
+        if isinstance(outcome, TiltyardError):
+            raise outcome
+        return outcome
+
     def busy_for(self) -> float:
         """Return for how many seconds the model has been at its present call."""
-        return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+        return self._calls.longest()
 
     async def _run(self) -> None:
         try:
@@ -81,7 +107,7 @@ class Batcher:
         rows = 0
         while self._queue:
             waiting = self._queue[0]
-            if batch and (waiting.kind is None or waiting.kind != batch[0].kind):
+            if batch and not waiting.goes_with(batch[0]):
                 break
             if batch and rows + waiting.rows > self._rows:
                 break
@@ -98,7 +124,7 @@ class Batcher:
             if waiting.answer.done():
                 continue
             try:
-                outputs = await self._call(waiting.inputs)
+                outputs = await self._call(waiting.inputs, waiting.parameters)
             except TiltyardError as error:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)
@@ -113,7 +139,7 @@ class Batcher:
             for name in batch[0].inputs
         }
         try:
-            outputs = await self._call(inputs)
+            outputs = await self._call(inputs, batch[0].parameters)
         except TiltyardError:
             return False
         total = sum(waiting.rows for waiting in batch)
@@ -128,32 +154,20 @@ class Batcher:
                 waiting.answer.set_result({name: array[rows] for name, array in outputs.items()})
         return True
 
-    async def _call(self, inputs: Arrays) -> Arrays:
-        self._busy_since = time.monotonic()
-        try:
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._thread, self._attempt, inputs)
-        finally:
-            self._busy_since = None
-        if isinstance(outcome, TiltyardError):
-            raise outcome
-        return outcome
-
-    def _attempt(self, inputs: Arrays) -> Arrays | TiltyardError:
-        # Returned, not raised: asyncio passes on neither StopIteration nor SystemExit.
-        try:
-            return self._predict(inputs)
-        except TiltyardError as error:
-            return error
-        except BaseException as error:
-            failure = ModelFailed(f"the model raised {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            return failure
+    async def _call(self, inputs: Arrays, parameters: Parameters) -> Arrays:
+        return await self.alone(partial(self._predict, inputs, parameters))
 
 
 def _kind(inputs: Arrays) -> _Kind | None:
-    """Return what must be equal for requests to be put together; None if they cannot be."""
+    """Return what must be equal for requests to be put together; None if they cannot be.
+
+    Objects are text if they came in JSON, and bytes if they came in binary.
+    """
     arrays = [inputs[name] for name in sorted(inputs)]
     if any(array.ndim == 0 for array in arrays) or len({a.shape[0] for a in arrays}) != 1:
         return None
-    return tuple((name, inputs[name].dtype.str, inputs[name].shape[1:]) for name in sorted(inputs))
+    named = zip(sorted(inputs), arrays, strict=True)
+    return tuple(
+        (name, a.dtype.str, type(a.flat[0]) if a.dtype.kind == "O" else None, a.shape[1:])
+        for name, a in named
+    )

@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from time import monotonic
-from typing import Final, TypeAlias
+from typing import Final, ParamSpec, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from registry.tensors import Array
 from serving.errors import ModelFailed
 
 Arrays: TypeAlias = Mapping[str, Array]
-Answering: TypeAlias = Callable[[Arrays], Awaitable[Arrays]]
+Asked = ParamSpec("Asked")
+Answering: TypeAlias = Callable[Asked, Awaitable[Arrays]]
 
 SLOWER: Final = 2.0
 """How many times its own time a slow host waits, on top of it."""
@@ -44,7 +45,9 @@ class Fault(StrEnum):
     """Some answers are a 200 with nothing in it."""
 
 
-def afflicted(answer: Answering, fault: Fault, *, chance: random.Random | None = None) -> Answering:
+def afflicted(
+    answer: Answering[Asked], fault: Fault, *, chance: random.Random | None = None
+) -> Answering[Asked]:
     """Return `answer` with `fault` in it.
 
     Args:
@@ -64,19 +67,19 @@ def afflicted(answer: Answering, fault: Fault, *, chance: random.Random | None =
             return _empty(answer, drawn)
 
 
-def _slow(answer: Answering) -> Answering:
-    async def slow(inputs: Arrays) -> Arrays:
+def _slow(answer: Answering[Asked]) -> Answering[Asked]:
+    async def slow(*args: Asked.args, **kwargs: Asked.kwargs) -> Arrays:
         began = monotonic()
-        outputs = await answer(inputs)
+        outputs = await answer(*args, **kwargs)
         await asyncio.sleep(SLOWER_SECONDS + SLOWER * (monotonic() - began))
         return outputs
 
     return slow
 
 
-def _failing(answer: Answering, chance: random.Random) -> Answering:
-    async def failing(inputs: Arrays) -> Arrays:
-        outputs = await answer(inputs)
+def _failing(answer: Answering[Asked], chance: random.Random) -> Answering[Asked]:
+    async def failing(*args: Asked.args, **kwargs: Asked.kwargs) -> Arrays:
+        outputs = await answer(*args, **kwargs)
         if chance.random() < SHARE:
             raise ModelFailed("this error was planted, to see whether it is found")
         return outputs
@@ -84,9 +87,9 @@ def _failing(answer: Answering, chance: random.Random) -> Answering:
     return failing
 
 
-def _empty(answer: Answering, chance: random.Random) -> Answering:
-    async def empty(inputs: Arrays) -> Arrays:
-        outputs = await answer(inputs)
+def _empty(answer: Answering[Asked], chance: random.Random) -> Answering[Asked]:
+    async def empty(*args: Asked.args, **kwargs: Asked.kwargs) -> Arrays:
+        outputs = await answer(*args, **kwargs)
         if chance.random() < SHARE:
             return {name: np.atleast_1d(array)[:0] for name, array in outputs.items()}
         return outputs
@@ -94,11 +97,11 @@ def _empty(answer: Answering, chance: random.Random) -> Answering:
     return empty
 
 
-def _wrong(answer: Answering, chance: random.Random) -> Answering:
+def _wrong(answer: Answering[Asked], chance: random.Random) -> Answering[Asked]:
     others: list[Arrays] = []  # The two latest answers that differ.
 
-    async def wrong(inputs: Arrays) -> Arrays:
-        outputs = await answer(inputs)
+    async def wrong(*args: Asked.args, **kwargs: Asked.kwargs) -> Arrays:
+        outputs = await answer(*args, **kwargs)
         if not others or not _same(others[-1], outputs):
             others[:] = [*others[-1:], outputs]
         if chance.random() >= WRONG_SHARE:

@@ -99,8 +99,10 @@ def application_config(spec: HostSpec, options: HostOptions) -> dict[str, Any]:
                 # Should its arguments change, the new replica is loaded before the old one goes.
                 "max_surge_percent": 100,
                 "max_ongoing_requests": 256,
-                # Beyond this a replica is not slow but stuck: say so, and let the edge go on.
+                # Beyond this a replica has more to do than it will get done in time. It says so,
+                # and the edge passes it on instead of asking others, who have as much to do.
                 "max_queued_requests": 256,
+                "backpressure_config": {"status_code": 429, "retry_after_s": 1.0},
                 "health_check_period_s": 2.0,
                 "health_check_timeout_s": 10.0,
                 "graceful_shutdown_timeout_s": 10.0,

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 
 import httpx2
@@ -22,6 +24,7 @@ from serving.errors import HostsUnavailable
 from serving.hosts import HostState, declare, withdraw
 from serving.hosts.reconciler import reconcile
 from serving.local import ray_cluster
+from serving.routes import host_path
 from tests.e2e.ray_fixture import (
     PATIENCE_SECONDS,
     CountingServe,
@@ -136,6 +139,26 @@ async def test_concurrent_requests_are_answered_each_with_its_own(ray, client, m
 async def test_bad_requests_are_the_clients_fault(ray, client, content, code):
     response = await client.post(ray.url(ONE), content=content)
     assert (response.status_code, response.json()["code"]) == (400, code)
+
+
+async def test_a_replica_that_has_enough_to_do_says_when_to_come_back(ray, client):
+    """By 429 and in plain text, which is how the edge tells it from what a model answers."""
+    address = ("127.0.0.1", ray.options.ingress_port)
+    head = f"POST {host_path(ONE)}/infer HTTP/1.1\r\nHost: edge\r\nContent-Length: 9\r\n\r\n{{"
+    with ExitStack() as stack:
+        for _ in range(2 * 256 + 10):  # One replica works at 256, and as many wait for it.
+            connection = stack.enter_context(socket.create_connection(address))
+            connection.sendall(head.encode())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            response = None
+            while response is None or response.status_code == 200:
+                with suppress(httpx2.ReadTimeout):  # It waits with the others, for a while.
+                    response = await client.post(ray.url(ONE), json=request(ROWS[0]), timeout=2)
+    assert (response.status_code, response.headers["retry-after"]) == (429, "1")
+    assert response.headers["content-type"].startswith("text/plain")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while response.status_code != 200:
+            response = await client.post(ray.url(ONE), json=request(ROWS[0]))
 
 
 async def test_a_version_that_failed_is_not_reached(ray, client):

@@ -1,6 +1,8 @@
 """A host's HTTP interface, without Ray and without sockets."""
 
+import gzip
 import json
+import zlib
 
 import httpx2
 import numpy as np
@@ -21,13 +23,20 @@ class Model:
     """Answers the sum of each row; fails in the ways that models fail."""
 
     signature = Signature((Tensor("x", "FP64", (-1, 2)),), (Tensor("y", "FP64", (-1,)),))
+    scorer = None
+    streams = False
 
-    def predict(self, inputs):
+    def parameters(self, _given):
+        return {}
+
+    def predict(self, inputs, _parameters):
         check(inputs, self.signature.inputs, optional=frozenset())
         total = inputs["x"].sum(axis=1)
         if (total == 13).any():
             raise ZeroDivisionError("unlucky")
         return {"y": np.where(total == 14, np.nan, total)}
+
+    predict_stream = None
 
 
 @pytest.fixture
@@ -98,8 +107,73 @@ async def test_whose_fault_it_was_shows_in_status_and_code(host, content, status
     problem = response.json()
     assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
     assert response.headers["content-type"] == "application/problem+json"
-    assert problem["detail"]
+    assert problem["detail"] == problem["error"]
     assert problem["next_step"]
+
+
+def in_bytes(*row):
+    """Return a request whose tensor is behind its JSON, and the header that says where."""
+    size = {"parameters": {"binary_data_size": 8 * len(row)}}
+    tensor = {"name": "x", "datatype": "FP64", "shape": [1, len(row)]} | size
+    document = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
+    text = json.dumps(document).encode()
+    header = {"inference-header-content-length": str(len(text))}
+    return text + np.array(row, "<f8").tobytes(), header
+
+
+@pytest.mark.parametrize(("row", "answer"), [((1, 2), 3), ((7, 7), np.nan), ((np.nan, 1), np.nan)])
+async def test_a_prediction_in_bytes(host, row, answer):
+    content, header = in_bytes(*row)
+    response = await host.post("/infer", content=content, headers=header)
+    assert (response.status_code, response.headers["content-type"]) == (
+        200,
+        "application/octet-stream",
+    )
+    length = int(response.headers["inference-header-content-length"])
+    [output] = json.loads(response.content[:length])["outputs"]
+    assert output["parameters"] == {"binary_data_size": 8}
+    np.testing.assert_array_equal(np.frombuffer(response.content[length:]), [answer])
+
+
+@pytest.mark.parametrize("length", ["-1", "0x1", "1e3", "9" * 20, "1, 1", "100000"])
+async def test_a_header_that_is_no_length_of_this_body_is_malformed(host, length):
+    content, _ = in_bytes(1, 2)
+    header = {"inference-header-content-length": length}
+    response = await host.post("/infer", content=content, headers=header)
+    assert (response.status_code, response.json()["code"]) == (400, "malformed_request")
+
+
+async def test_the_signature_holds_for_bytes_as_well(host):
+    content, header = in_bytes(1, 2, 3)
+    response = await host.post("/infer", content=content, headers=header)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+async def test_a_body_may_be_compressed(host, encoding, compress):
+    content, header = in_bytes(1, 2)
+    header["content-encoding"] = encoding
+    response = await host.post("/infer", content=compress(content), headers=header)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "status"),
+    [
+        (gzip.compress(b" " * 1001), "gzip", 400),
+        (gzip.compress(b"{}")[:-1], "gzip", 400),
+        (gzip.compress(b"{}") + b"more", "gzip", 400),
+        (b"{}", "gzip", 400),
+        (b"{}", "br", 415),
+        (gzip.compress(gzip.compress(b"{}")), "gzip, gzip", 415),
+    ],
+)
+async def test_what_does_not_decompress_or_swells_is_refused(host, content, encoding, status):
+    response = await host.post("/infer", content=content, headers={"content-encoding": encoding})
+    assert response.status_code == status
+    assert response.json()["error"]
 
 
 async def test_other_paths_and_methods_are_refused(host):
@@ -111,10 +185,10 @@ async def test_other_paths_and_methods_are_refused(host):
 async def test_a_model_whose_signature_has_no_rows_is_called_for_each_request():
     rows = []
 
-    class Whole:
+    class Whole(Model):
         signature = Signature((Tensor("x", "FP64", (2,)),), (Tensor("y", "FP64", (2,)),))
 
-        def predict(self, inputs):
+        def predict(self, inputs, _parameters):
             if inputs["x"].shape != (2,):
                 raise InvalidInput("two values")
             rows.append(inputs["x"].shape[0])

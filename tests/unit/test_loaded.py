@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,12 +7,13 @@ from scipy.sparse import csr_matrix
 
 from registry import Tensor
 from registry.errors import InvalidInput
-from registry.loaded import LoadedModel, named
+from registry.loaded import PADDED_BYTES, LoadedModel, named
 from registry.mlmodel import Description, Field
+from registry.pyfunc import Parameters
 
 
 def array_field(name: str | None, kind: str, *shape: int) -> Field:
-    datatype = {"float64": "FP64", "str": "BYTES", "bytes": "BYTES"}[kind]
+    datatype = "FP64" if kind == "float64" else "BYTES"
     return Field(Tensor(name or "input-0", datatype, shape), name, kind, column=False)
 
 
@@ -100,6 +103,38 @@ def test_bytes_arrive_as_the_tensor_holds_them(kind: str, arrives: str) -> None:
     given = given_to(array_field(None, kind, -1), input_0=sent)
     assert isinstance(given, np.ndarray)
     assert given.dtype.kind == arrives
+
+
+def test_objects_arrive_as_they_were_sent() -> None:
+    given = given_to(
+        array_field(None, "object", -1), input_0=np.array(["x", b"\xff"], dtype=object)
+    )
+    assert isinstance(given, np.ndarray)
+    assert given.tolist() == ["x", b"\xff"]
+
+
+@pytest.mark.parametrize(
+    ("field", "sent"),
+    [
+        (column("c", "string"), [b"\xff"]),
+        (array_field("c", "str", -1), [b"\xff"]),
+        (column("c", "datetime"), ["yesterday"]),
+        (array_field("c", "str", -1), ["x" * (PADDED_BYTES // 400), *["y"] * 100]),
+    ],
+    ids=["no text in a column", "no text in a tensor", "no time", "too much memory"],
+)
+def test_what_cannot_be_put_in_the_models_form_is_the_clients_fault(
+    field: Field, sent: list[object]
+) -> None:
+    with pytest.raises(InvalidInput):
+        given_to(field, c=np.array(sent, dtype=object))
+
+
+def test_a_column_may_come_as_one() -> None:
+    given = given_to(column("a", "double"), column("b", "double"), a=np.ones((2, 1)), b=np.ones(2))
+    assert given["a"].tolist() == [1, 1]
+    with pytest.raises(InvalidInput, match=r"shape \[2, 2\]"):
+        given_to(column("a", "double"), a=np.ones((2, 2)))
 
 
 TWO = (array_field("x", "float64", -1, 2), array_field("y", "float64", -1))
@@ -196,3 +231,73 @@ def test_a_saved_example_becomes_tensors_or_none(
     else:
         assert example is not None
         assert {name: array.tolist() for name, array in example.items()} == expected
+
+
+# ---- parameters and streams
+
+
+class Spec:
+    """mlflow's ParamSpec, as far as it is used."""
+
+    name = "times"
+
+    @staticmethod
+    def validate_param_spec(value: object, _spec: object) -> float:
+        if not isinstance(value, int):
+            raise TypeError(value)
+        return float(value)
+
+
+class Schema:
+    """mlflow's ParamSchema of one parameter."""
+
+    params = (Spec,)
+
+
+def test_a_model_is_given_those_parameters_that_it_declares() -> None:
+    model = LoadedModel(Description(None, None), Recorder(), parameters=Parameters(Schema()))
+    assert model.parameters({"times": 3, "priority": 1}) == {"times": 3.0}
+    assert model.parameters({"times": None}) == {}
+    with pytest.raises(InvalidInput, match="'times' is 'three'"):
+        model.parameters({"times": "three"})
+    assert LoadedModel(Description(None, None), Recorder()).parameters({"times": 3}) == {}
+
+
+def test_parameters_go_beside_the_input() -> None:
+    def scaled(given: np.ndarray, params: dict[str, float]) -> np.ndarray:
+        return given * params["times"]
+
+    model = LoadedModel(Description(None, None), scaled)
+    assert model.predict({"x": np.ones(1)}, {"times": 3.0})["output-0"].tolist() == [3]
+
+
+def stream_of(*pieces: object, fields: tuple[Field, ...] = TWO) -> LoadedModel:
+    def stream(given: object, **params: object) -> Iterator[object]:
+        yield from pieces
+
+    return LoadedModel(Description(fields, OUTPUT), Recorder(), stream=stream)
+
+
+ROW = {"x": np.ones((1, 2)), "y": np.ones(1)}
+
+
+def test_each_piece_of_a_stream_is_tensors_of_at_least_one_dimension() -> None:
+    model = stream_of("text", {"delta": "x", "at": 3}, np.array([1.0]))
+    assert model.streams
+    pieces = [{n: a.tolist() for n, a in piece.items()} for piece in model.predict_stream(ROW)]
+    assert pieces == [{"output-0": ["text"]}, {"delta": ["x"], "at": [3]}, {"output-0": [1.0]}]
+
+
+def test_a_stream_is_of_one_row_that_the_signature_allows() -> None:
+    rows = {"x": np.ones((2, 2)), "y": np.ones(2)}
+    with pytest.raises(InvalidInput, match="a stream answers one row"):
+        next(stream_of("piece").predict_stream(rows))
+    with pytest.raises(InvalidInput, match="input 'y' is missing"):
+        next(stream_of("piece").predict_stream({"x": np.ones((1, 2))}))
+
+
+def test_a_model_without_a_stream_has_none() -> None:
+    model = LoadedModel(Description(TWO, OUTPUT), Recorder())
+    assert not model.streams
+    with pytest.raises(InvalidInput, match="predict_stream"):
+        next(model.predict_stream(ROW))

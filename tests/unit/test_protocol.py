@@ -11,13 +11,8 @@ from registry.errors import InvalidInput
 from registry.refs import VersionRef
 from registry.tensors import NUMPY_TYPES
 from serving.errors import InvalidOutput, MalformedRequest
-from serving.hosts.protocol import (
-    InferRequest,
-    read_request,
-    require_outputs,
-    write_metadata,
-    write_response,
-)
+from serving.hosts.answers import write_metadata, write_response
+from serving.hosts.protocol import InferRequest, read_request, require_outputs
 
 REF = VersionRef.parse("digits/2")
 SIGNATURE = Signature((Tensor("x", "FP64", (-1, 2)),), (Tensor("y", "INT64", (-1,)),))
@@ -29,7 +24,9 @@ def body(**tensor):
 
 
 def written(outputs, request=None, signature=None):
-    return json.loads(write_response(REF, request or InferRequest({}), outputs, signature))
+    answer = write_response(REF, request or InferRequest({}), outputs, signature)
+    assert answer.header_length is None
+    return json.loads(answer.content)
 
 
 @given(data=st.data(), datatype=st.sampled_from(sorted(NUMPY_TYPES)))
@@ -83,6 +80,11 @@ def test_the_clients_id_is_kept():
         body(shape=[-1]),
         body(shape=[2.0]),
         body(shape=[True, 2]),
+        body(shape=[1] * 33, data=[1]),
+        body(shape=[2**63] * 30, data=[1]),
+        body(datatype="BF16"),
+        body(parameters=[]),
+        body(parameters={"shared_memory_region": "here"}),
         body(data=None),
         body(data="12"),
         body(data=[1]),
@@ -122,6 +124,28 @@ def test_what_is_not_of_the_protocols_form_is_malformed(text):
 def test_a_value_that_its_datatype_cannot_hold_is_invalid(datatype, value):
     with pytest.raises(InvalidInput, match="'x'"):
         read_request(body(datatype=datatype, shape=[1], data=[value]))
+
+
+def test_what_is_null_is_not_there():
+    tensor = {"name": "x", "shape": [1], "datatype": "FP64", "data": [1], "parameters": None}
+    document = {"id": None, "parameters": None, "inputs": [tensor], "outputs": None}
+    request = read_request(json.dumps(document).encode())
+    assert (request.id, request.outputs, request.parameters) == (None, (), {})
+
+
+def test_parameters_of_the_request_are_kept():
+    document = json.loads(body()) | {"parameters": {"temperature": 0.5, "tags": ["a"]}}
+    request = read_request(json.dumps(document).encode())
+    assert request.parameters == {"temperature": 0.5, "tags": ["a"]}
+
+
+def test_bytes_may_come_in_base64_if_the_tensor_says_so():
+    tensor = {"datatype": "BYTES", "shape": [2], "data": ["/wA=", ""]}
+    assert read_request(body(**tensor)).inputs["x"].tolist() == ["/wA=", ""]
+    tensor["parameters"] = {"content_type": "base64"}
+    assert read_request(body(**tensor)).inputs["x"].tolist() == [b"\xff\0", b""]
+    with pytest.raises(InvalidInput, match="no base64"):
+        read_request(body(**tensor | {"data": ["/wA", "é"]}))
 
 
 def test_an_empty_tensor_is_the_clients_fault_not_the_models():
