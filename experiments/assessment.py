@@ -5,63 +5,40 @@ Pure: the same evidence gives the same numbers, on whatever machine and however 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, inf, log
+from math import inf, log
 from typing import TypeAlias
 
 from experiments.comparison import compared
 from experiments.evidence import Evidence, StageEvidence
+from experiments.finding import Finding
 from experiments.looks import Look, Spent, spent
-from experiments.methods import Aim, Comparison, Margin
+from experiments.methods import Comparison
 from experiments.methods.choice import method_of
-from experiments.metric import Direction, Goal, Guardrail, Kind, Mean, Ratio, Score, Worse
+from experiments.metric import Goal, Guardrail
 from experiments.model import Declaration
+from experiments.pairs import AGREEMENT
+from experiments.questions import harm_log_e, not_inferior_log_e, superior_log_e
+from experiments.shadow import ShadowTests, harm_weights, shadow_tests
 from experiments.stats.combine import closed_log_e, e_holm, weighted_mean_log_e
 from experiments.stats.sample_ratio import sample_ratio_log_e
-from experiments.stats.stages import Side, StageEvents
+from experiments.stats.stages import StageEvents
 from registry.refs import Version
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one test has found, and what it would take.
-
-    Args:
-        log_e: Natural logarithm of the e-value; any look, any time.
-        needed: `log_e` from which on the test has spoken.
-        segment: The segment that was looked at; None for everybody.
-    """
-
-    metric: str
-    log_e: float
-    needed: float
-    segment: str | None = None
-
-    @property
-    def reached(self) -> bool:
-        return self.log_e >= self.needed
-
-    @property
-    def where(self) -> str:
-        """The metric, and the segment if it is one's."""
-        return self.metric if self.segment is None else f"{self.metric} in {self.segment}"
-
-    @property
-    def e_text(self) -> str:
-        """The e-value for people: never overflows, never pretends to digits it has not."""
-        return e_text(self.log_e)
-
-    @property
-    def needed_text(self) -> str:
-        return e_text(self.needed)
-
-    @property
-    def p_value(self) -> float:
-        """Always-valid p-value: min(1, 1/e)."""
-        return min(1.0, exp(-self.log_e)) if self.log_e > 0 else 1.0
-
 
 Superiority: TypeAlias = Finding | Spent
 """Open-ended, an e-value; within a horizon, a z-score against the boundary of its look."""
+
+
+@dataclass(frozen=True, slots=True)
+class InShadow:
+    """What speaks for one challenger before anybody meets it.
+
+    Args:
+        agreement: Answers agree as often as declared; None if that is not asked.
+        not_inferior: Per guardrail that pairs tell of, within its margin.
+    """
+
+    agreement: Finding | None
+    not_inferior: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +47,19 @@ class Verdicts:
 
     Args:
         harm: Per metric and segment, adjusted for looking at all of them (e-Holm); names the
-            culprits.
+            culprits. Those in the shadow come last.
         any_harm: Weighted mean of the unadjusted e-values; decides on rollback.
-        superior: The goal moved the way it was meant to.
-        not_inferior: Per guardrail, within its margin.
+        superior: The goal moved the way it was meant to; None where there is no goal.
+        not_inferior: Per guardrail, within its margin, where users meet the challenger.
+        in_shadow: None where there is no shadow.
     """
 
     version: Version
     harm: tuple[Finding, ...]
     any_harm: Finding
-    superior: Superiority
+    superior: Superiority | None
     not_inferior: tuple[Finding, ...]
+    in_shadow: InShadow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +76,6 @@ class Assessment:
 
     def of(self, version: Version) -> Verdicts:
         return next(found for found in self.challengers if found.version == version)
-
-
-def e_text(log_e: float) -> str:
-    """Write an e-value so that people can compare it.
-
-    Examples:
-        >>> e_text(0.0), e_text(3.7), e_text(800.0)
-        ('1', '40.4', '10^347')
-    """
-    if log_e > log(1e6):
-        return f"10^{log_e / log(10):.0f}"
-    return f"{exp(log_e):.3g}"
 
 
 def assess(
@@ -145,27 +112,32 @@ def assess(
     any_harm = dict(zip(raw, e_holm([found.any_harm for found in raw.values()]), strict=True))
     passed = {v: _beside_others(declaration, raw, v) for v in on_trial}
 
+    def superior(version: Version) -> Superiority | None:
+        if declaration.goal is None:
+            return None
+        if declaration.horizon is not None:
+            return spent(declaration, evidence, version, looks)
+        return Finding(declaration.goal.metric.key, passed[version][0], needed_promote)
+
     def verdicts(version: Version) -> Verdicts:
         found = raw[version]
-        key = declaration.goal.metric.key
         return Verdicts(
             version=version,
             harm=tuple(
-                Finding(metric, log_e, needed_harm, segment)
-                for (metric, segment), log_e in zip(found.watched, e_holm(found.harm), strict=True)
+                Finding(metric, log_e, needed_harm, segment, shadow)
+                for (metric, segment, shadow), log_e in zip(
+                    found.watched, e_holm(found.harm), strict=True
+                )
             ),
             any_harm=Finding("any", any_harm[version], needed_harm),
-            superior=(
-                Finding(key, passed[version][0], needed_promote)
-                if declaration.horizon is None
-                else spent(declaration, evidence, version, looks)
-            ),
+            superior=superior(version),
             not_inferior=tuple(
                 Finding(guardrail.key, log_e, needed_promote)
                 for guardrail, log_e in zip(
-                    declaration.guardrails, passed[version][1:], strict=True
+                    declaration.guardrails, passed[version][1:], strict=False
                 )
             ),
+            in_shadow=_in_shadow(declaration, raw, version),
         )
 
     return Assessment(
@@ -178,40 +150,68 @@ def assess(
     )
 
 
+_Watched: TypeAlias = tuple[str, str | None, bool]
+"""Metric, segment (None for everybody), and whether it is looked at in the shadow."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """Log e-values of one challenger before any adjustment for the others."""
+    """Log e-values of one challenger before any adjustment for the others.
 
-    watched: tuple[tuple[str, str | None], ...]
+    Args:
+        passed: What it must pass to be promoted: the goal, then each guardrail; empty where
+            nobody meets it.
+    """
+
+    watched: tuple[_Watched, ...]
     harm: tuple[float, ...]
     any_harm: float
-    superior: float
-    not_inferior: tuple[float, ...]
+    passed: tuple[float, ...]
+    shadow: ShadowTests | None
 
     @property
     def weakest(self) -> float:
-        return min(self.superior, *self.not_inferior, inf)
+        return min(self.passed, default=inf)
 
 
 def _raw(declaration: Declaration, evidence: Evidence, version: Version) -> _Raw:
-    asked = declaration.asked
-    everybody = [_compare(declaration, each, evidence.stages, version) for each in asked]
-    watched: list[tuple[str, str | None]] = [(each.metric.key, None) for each in asked]
-    harm = [harm_log_e(each, seen) for each, seen in zip(asked, everybody, strict=True)]
-    for segment, stages in evidence.segments.items():
-        watched += [(each.metric.key, segment) for each in asked]
-        harm += [harm_log_e(each, _compare(declaration, each, stages, version)) for each in asked]
-    goal, *guardrails = everybody
+    watched, harm, passed = _with_users(declaration, evidence, version)
+    weights = _weights(len(declaration.asked), len(evidence.segments)) if harm else []
+    shadow = None
+    if declaration.shadow is not None:
+        shadow = shadow_tests(declaration, evidence.paired(version))
+        weights = harm_weights(weights, len(shadow.harm))
+        watched += [(key, None, True) for key in shadow.watched]
+        harm += shadow.harm
     return _Raw(
         watched=tuple(watched),
         harm=tuple(harm),
-        any_harm=weighted_mean_log_e(harm, _weights(len(asked), len(evidence.segments))),
-        superior=0.0 if declaration.horizon else superior_log_e(declaration.goal, goal),
-        not_inferior=tuple(
-            not_inferior_log_e(guardrail, seen)
-            for guardrail, seen in zip(declaration.guardrails, guardrails, strict=True)
-        ),
+        any_harm=weighted_mean_log_e(harm, weights),
+        passed=passed,
+        shadow=shadow,
     )
+
+
+def _with_users(
+    declaration: Declaration, evidence: Evidence, version: Version
+) -> tuple[list[_Watched], list[float], tuple[float, ...]]:
+    """Return what is watched of users, its harm, and what speaks for the challenger."""
+    if declaration.shadow_only:
+        return [], [], ()
+    asked = declaration.asked
+    everybody = [_compare(declaration, each, evidence.stages, version) for each in asked]
+    watched: list[_Watched] = [(each.metric.key, None, False) for each in asked]
+    harm = [harm_log_e(each, seen) for each, seen in zip(asked, everybody, strict=True)]
+    for segment, stages in evidence.segments.items():
+        watched += [(each.metric.key, segment, False) for each in asked]
+        harm += [harm_log_e(each, _compare(declaration, each, stages, version)) for each in asked]
+    goal, *guardrails = everybody
+    superior = 0.0 if declaration.horizon else superior_log_e(declaration.sought, goal)
+    not_inferior = (
+        not_inferior_log_e(guardrail, seen)
+        for guardrail, seen in zip(declaration.guardrails, guardrails, strict=True)
+    )
+    return watched, harm, (superior, *not_inferior)
 
 
 def _weights(metrics: int, segments: int) -> list[float]:
@@ -232,13 +232,36 @@ def _beside_others(
     of the error rate.
     """
     declared = declaration.challengers
-    tests = (raw[version].superior, *raw[version].not_inferior)
+    tests = raw[version].passed
     if len(declared) == 1:
         return tests
     if declaration.horizon is not None:
         return tuple(log_e - log(len(declared)) for log_e in tests)
     others = [raw[v].weakest if v in raw else -inf for v in declared if v != version]
     return tuple(closed_log_e(log_e, others) for log_e in tests)
+
+
+def _in_shadow(
+    declaration: Declaration, raw: Mapping[Version, _Raw], version: Version
+) -> InShadow | None:
+    """Adjust what speaks for a challenger in the shadow as `_beside_others` does."""
+    tests = raw[version].shadow
+    if tests is None:
+        return None
+    others = [
+        found.shadow.weakest if (found := raw.get(v)) and found.shadow else -inf
+        for v in declaration.challengers
+        if v != version
+    ]
+    needed = log(1 / declaration.alpha.promote)
+
+    def finding(key: str, log_e: float) -> Finding:
+        return Finding(key, closed_log_e(log_e, others), needed, shadow=True)
+
+    return InShadow(
+        agreement=None if tests.agreement is None else finding(AGREEMENT, tests.agreement),
+        not_inferior=tuple(finding(key, log_e) for key, log_e in tests.not_inferior),
+    )
 
 
 def _compare(
@@ -249,57 +272,6 @@ def _compare(
 ) -> Comparison:
     method = method_of(asked, returning=declaration.returning)
     return method.compare(compared(asked.metric, stages, version))
-
-
-def superior_log_e(goal: Goal, seen: Comparison) -> float:
-    """Return the evidence that the goal has moved the way it was meant to."""
-    better = Side.GREATER if goal.direction is Direction.INCREASE else Side.LESS
-    return seen.log_e(side=better, aim=Aim.BETTER)
-
-
-def harm_log_e(asked: Goal | Guardrail, seen: Comparison) -> float:
-    """Return the evidence that the challenger is worse: at the goal at all, or beyond a margin."""
-    if isinstance(asked, Goal):
-        worse = Side.LESS if asked.direction is Direction.INCREASE else Side.GREATER
-        return seen.log_e(side=worse, aim=Aim.HARM)
-    log_es = [seen.log_e(side=side, margin=margin, aim=Aim.HARM) for side, margin in borders(asked)]
-    if asked.max_ratio is not None and _may_be_negative(asked.metric.kind):
-        # Below zero the border lies on the better side of the champion: then all harm counts.
-        at_all = [seen.log_e(side=side, aim=Aim.HARM) for side, _ in borders(asked)]
-        log_es = list(map(min, log_es, at_all))
-    return weighted_mean_log_e(log_es, [1 / len(log_es)] * len(log_es))
-
-
-def _may_be_negative(kind: Kind) -> bool:
-    return isinstance(kind, Ratio) or (isinstance(kind, Mean | Score) and kind.low < 0.0)
-
-
-def not_inferior_log_e(guardrail: Guardrail, seen: Comparison) -> float:
-    """Evidence that the guardrail is within its margin; two margins must both be kept."""
-    return min(
-        seen.log_e(side=_OPPOSITE[side], margin=margin, aim=Aim.SAFE)
-        for side, margin in borders(guardrail)
-    )
-
-
-_OPPOSITE = {Side.GREATER: Side.LESS, Side.LESS: Side.GREATER}
-
-
-def borders(guardrail: Guardrail) -> list[tuple[Side, Margin]]:
-    """Return where harm begins: beyond each margin, on the side given with it."""
-    if guardrail.max_ratio is not None:
-        above, below = Margin(ratio=guardrail.max_ratio), Margin(ratio=1 / guardrail.max_ratio)
-    else:
-        assert guardrail.max_difference is not None
-        above = Margin(difference=guardrail.max_difference)
-        below = Margin(difference=-guardrail.max_difference)
-    match guardrail.worse:
-        case Worse.HIGHER:
-            return [(Side.GREATER, above)]
-        case Worse.LOWER:
-            return [(Side.LESS, below)]
-        case Worse.EITHER:
-            return [(Side.GREATER, above), (Side.LESS, below)]
 
 
 def _sample_ratio(evidence: Evidence, versions: Sequence[Version], *, of: int) -> float:

@@ -3,7 +3,7 @@
 A unit's bucket and lane depend on the experiment's salt and the unit alone. Each challenger owns a
 lane, and in it the buckets below the cut. So raising the cut moves units in and never out, dropping
 a challenger moves nobody in another lane, and two experiments divide the same units independently
-of each other.
+of each other. Whether a unit can be in the experiment at all depends on the model and the layer.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,26 +11,25 @@ from dataclasses import dataclass
 
 import xxhash
 
-from experiments.errors import UnitEmpty, UnitTooLong
 from experiments.model import WHOLE, BasisPoints, Variant
-from registry.refs import Version
+from registry.refs import ModelName, Version
 
 BUCKETS = int(WHOLE)
 SLOTS = 1 << 22
 """Distinct units are counted by slot; two units share one with probability 1 in 4 million."""
-
-MAX_UNIT_BYTES = 256
 
 NO_FLOOR = BasisPoints(0)
 
 NO_SEGMENT = 0
 """Segment of every unit that is in none of those declared."""
 
-# A bucket tells whether a unit meets a challenger, a lane which one, and a slot the unit itself, so
-# none of them may depend on another.
+# A bucket tells whether a unit meets a challenger, a lane which one, a slot the unit itself, and
+# two more buckets which experiments it can be in at all, so none of them may depend on another.
 _BUCKET_SEED = 0
 _SLOT_SEED = 1
 _LANE_SEED = 2
+_LAYER_SEED = 3
+_HOLDOUT_SEED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +43,6 @@ class Assigned:
 
     variant: Variant
     version: Version
-
-
-def unit_bytes(value: str | bytes) -> bytes:
-    """Return the unit that a header value names: its bytes without the blanks around them.
-
-    Raises:
-        UnitEmpty: nothing is left.
-        UnitTooLong: more than 256 bytes are left.
-
-    Examples:
-        >>> unit_bytes(" user-1 ")
-        b'user-1'
-    """
-    raw = value.encode() if isinstance(value, str) else value
-    unit = raw.strip(b" \t")
-    if not unit:
-        raise UnitEmpty("the header that names the unit is empty")
-    if len(unit) > MAX_UNIT_BYTES:
-        raise UnitTooLong(f"the header that names the unit has {len(unit)} bytes")
-    return unit
 
 
 def bucket(unit: bytes, *, salt: str) -> int:
@@ -84,6 +63,29 @@ def slot(unit: bytes, *, salt: str) -> int:
 def lane(unit: bytes, *, salt: str, lanes: int) -> int:
     """Return the unit's lane, in 0..lanes-1."""
     return xxhash.xxh32_intdigest(_key(unit, salt), _LANE_SEED) % lanes
+
+
+def layer_bucket(unit: bytes, *, layer: str) -> int:
+    """Return the unit's bucket in a layer, in 0..9999: which experiment of the layer it can be in.
+
+    Examples:
+        >>> layer_bucket(b"user-1", layer="checkout")
+        7828
+    """
+    return xxhash.xxh32_intdigest(_key(unit, f"layer/{layer}"), _LAYER_SEED) % BUCKETS
+
+
+def holdout_bucket(unit: bytes, *, model: ModelName) -> int:
+    """Return the unit's bucket in the holdout of a model, in 0..9999.
+
+    It is the same in every experiment of the model. Buckets below the holdout's share meet no
+    challenger.
+
+    Examples:
+        >>> holdout_bucket(b"user-1", model=ModelName("digits"))
+        4507
+    """
+    return xxhash.xxh32_intdigest(_key(unit, f"holdout/{model}"), _HOLDOUT_SEED) % BUCKETS
 
 
 def segment(value: str | bytes | None, values: Sequence[str]) -> int:

@@ -3,17 +3,21 @@
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from experiments.audience_form import ConditionForm
 from experiments.errors import Problem
 from experiments.field import Unsure, Wrong
 from experiments.form import (
     AlphaForm,
+    FailoverForm,
     FileForm,
     HoldbackForm,
     HorizonForm,
+    LayerForm,
     LimitsForm,
     SegmentsForm,
 )
 from experiments.goal_form import GoalForm, GuardrailForm
+from experiments.shadow_form import ShadowForm
 from experiments.source import Path, Source, dotted
 from experiments.spelling import did_you_mean, shown
 
@@ -23,9 +27,13 @@ _FORMS: dict[tuple[str, ...], type[BaseModel]] = {
     ("guardrails",): GuardrailForm,
     ("limits",): LimitsForm,
     ("alpha",): AlphaForm,
+    ("failover",): FailoverForm,
     ("horizon",): HorizonForm,
     ("holdback",): HoldbackForm,
     ("segments",): SegmentsForm,
+    ("shadow",): ShadowForm,
+    ("audience",): ConditionForm,
+    ("layer",): LayerForm,
 }
 
 _EXPECTED = {

@@ -1,6 +1,6 @@
 """What to do next, as a pure function of what was agreed, what was seen, and the time.
 
-`experiments.assessment` turns evidence into e-values, `decide` turns e-values into one of six
+`experiments.assessment` turns evidence into e-values, `decide` turns e-values into one of seven
 decisions. Both are pure, so a receipt that holds their arguments can be recomputed by anybody,
 years later.
 """
@@ -11,26 +11,31 @@ from fractions import Fraction
 from math import ceil
 from typing import Literal, TypeAlias
 
-from experiments.assessment import Assessment, Finding, Verdicts, assess
+from experiments.assessment import Assessment, Verdicts, assess
 from experiments.evidence import Evidence
+from experiments.finding import Finding
 from experiments.lifecycle import State
-from experiments.looks import Look, due
+from experiments.looks import Look, Spent, due
 from experiments.model import Declaration, Stage
 from experiments.quantities import write_duration
 from experiments.reasons import (
     NOT_HOT,
+    PAUSED,
     goal_sentence,
     harm_sentence,
+    kept_margin_sentence,
     missing_goal_sentence,
     missing_margin_sentence,
+    revealed_sentence,
     sample_ratio_sentence,
     share_sentence,
     suspicion_sentence,
     waiting_sentence,
 )
+from experiments.shadow_gate import not_passed, passed_because
 from registry.refs import Version
 
-METHODS = "tiltyard-evaluator/2"
+METHODS = "tiltyard-evaluator/3"
 """Names the formulas below; a receipt made by others is not recomputed by these."""
 
 
@@ -108,6 +113,15 @@ class Promote:
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """End an experiment that no user was in: the challengers have shown what they were to show."""
+
+    reasons: tuple[str, ...]
+    versions: tuple[Version, ...]
+    kind: Literal["pass"] = "pass"
+
+
+@dataclass(frozen=True, slots=True)
 class RollBack:
     """Send everybody to the champion: no challenger is left that does no harm.
 
@@ -136,7 +150,7 @@ class Inconclusive:
     kind: Literal["inconclusive"] = "inconclusive"
 
 
-Decision: TypeAlias = Continue | Drop | Promote | RollBack | Halt | Inconclusive
+Decision: TypeAlias = Continue | Drop | Promote | Pass | RollBack | Halt | Inconclusive
 
 
 def decide(plan: Plan, evidence: Evidence, now: datetime) -> Decision:
@@ -166,6 +180,8 @@ def conclude(plan: Plan, evidence: Evidence, found: Assessment, now: datetime) -
         return _against(plan, evidence, found, harmful)
     if plan.state is State.HOLDING_BACK:
         return _held_back(plan, found, now)
+    if plan.stage.shadow:
+        return _in_shadow(plan, evidence, found, now)
     ramping = plan.state is State.RAMPING
     if ramping and (looks := _looks(plan, evidence)):
         return Continue(("A look at the goal is due.",), looks=looks)
@@ -173,12 +189,15 @@ def conclude(plan: Plan, evidence: Evidence, found: Assessment, now: datetime) -
     ready = [verdicts for verdicts in found.challengers if not missing[verdicts.version]]
     if ramping and ready:
         best = max(ready, key=strength)
-        reasons = (goal_sentence(plan, evidence, best), *_safe(best))
+        reasons = (
+            goal_sentence(plan, evidence, best),
+            *map(kept_margin_sentence, best.not_inferior),
+        )
         return Promote(reasons, best.version)
     if over := _is_over(plan, found, now):
         return Inconclusive((over, *_said(plan, missing)))
     if not ramping:
-        return Continue(("Paused: harm is watched, nothing else is decided.",))
+        return Continue((PAUSED,))
     if plan.on_last_rung:
         return Continue(_said(plan, missing))
     if closed := _gate(plan, evidence, found.challengers, now):
@@ -222,6 +241,23 @@ def _held_back(plan: Plan, found: Assessment, now: datetime) -> Decision:
     )
 
 
+def _in_shadow(plan: Plan, evidence: Evidence, found: Assessment, now: datetime) -> Decision:
+    """Nobody meets a challenger yet: the next step is that somebody does, or that all is shown."""
+    declaration = plan.declaration
+    missing = {v.version: not_passed(plan, evidence, v, now) for v in found.challengers}
+    passed = plan.state is State.RAMPING and not any(missing.values())
+    if passed and declaration.shadow_only:
+        reasons = tuple(why for v in found.challengers for why in passed_because(plan, evidence, v))
+        return Pass(reasons, plan.on_trial)
+    if over := _is_over(plan, found, now):
+        return Inconclusive((over, *_said(plan, missing)))
+    if plan.state is not State.RAMPING:
+        return Continue((PAUSED,))
+    if not passed:
+        return Continue(_said(plan, missing))
+    return Continue((revealed_sentence(declaration.ramp[0]),), to_rung=0)
+
+
 def _looks(plan: Plan, evidence: Evidence) -> tuple[Look, ...]:
     if plan.declaration.horizon is None:
         return ()
@@ -235,7 +271,7 @@ def _is_over(plan: Plan, found: Assessment, now: datetime) -> str | None:
     if now - plan.started_at >= longest:
         return f"{write_duration(longest)} have passed without a verdict."
     horizon = plan.declaration.horizon
-    spent = [v.superior for v in found.challengers if not isinstance(v.superior, Finding)]
+    spent = [v.superior for v in found.challengers if isinstance(v.superior, Spent)]
     if horizon is not None and spent and all(s.over and not s.reached for s in spent):
         return f"The horizon of {horizon.units:,} units is reached without a verdict."
     return None
@@ -243,15 +279,12 @@ def _is_over(plan: Plan, found: Assessment, now: datetime) -> str | None:
 
 def strength(verdicts: Verdicts) -> float:
     """Return how far the goal's test is; larger is nearer to promotion."""
-    superior = verdicts.superior
-    return superior.log_e if isinstance(superior, Finding) else superior.z or 0.0
-
-
-def _safe(verdicts: Verdicts) -> tuple[str, ...]:
-    return tuple(
-        f"{finding.metric} is within its margin (e = {finding.e_text})."
-        for finding in verdicts.not_inferior
-    )
+    match verdicts.superior:
+        case Finding(log_e=log_e):
+            return log_e
+        case Spent(z=float(z)):
+            return z
+    return 0.0
 
 
 def _said(plan: Plan, missing: dict[Version, tuple[str, ...]]) -> tuple[str, ...]:
@@ -278,6 +311,7 @@ def _missing(plan: Plan, evidence: Evidence, found: Verdicts, now: datetime) -> 
         missing.append(waiting_sentence("runtime", ran, limits.min_runtime))
     if units < limits.min_units:
         missing.append(f"The challenger has met {units} of at least {limits.min_units} units.")
+    assert found.superior is not None
     if not found.superior.reached:
         missing.append(missing_goal_sentence(found.superior))
     missing += [
@@ -295,15 +329,15 @@ def _gate(
     that chance does not hold up a population that is just large enough. A suspicion of harm
     half-way to the threshold (in log e) keeps the gate closed until it is confirmed or has faded.
     """
-    rungs = len(plan.declaration.ramp)
     limits = plan.declaration.limits
+    least = limits.min_runtime / plan.declaration.gates
     anew = plan.stage.share - plan.stage.floor
     lanes = len(plan.stage.challengers)
     needed = ceil(Fraction(limits.min_units * anew, 2 * plan.declaration.ramp[-1] * lanes))
     ran = now - plan.stage.opened_at
     closed = []
-    if ran < limits.min_runtime / rungs:
-        closed.append(waiting_sentence("time at this share", ran, limits.min_runtime / rungs))
+    if ran < least:
+        closed.append(waiting_sentence("time at this share", ran, least))
     units = min(evidence.challenger_units(v.version, plan.stage.number) for v in challengers)
     if units < needed:
         closed.append(f"The challenger has met {units} of {needed} units at this share.")

@@ -12,8 +12,8 @@ TiltyardError
 ├── MalformedJson            the body is not JSON
 ├── MalformedBody            the body is JSON, but not what is asked for
 ├── TooManyOutcomes          more outcomes than one request may carry
-├── UnitEmpty                the header that names the unit is empty
-├── UnitTooLong              the header that names the unit has more than 256 bytes
+├── UnitEmpty                what names the unit is empty
+├── UnitTooLong              what names the unit has more than 256 bytes
 ├── InvalidPrediction        forged, truncated or foreign prediction id
 ├── InvalidOutcome           no such metric, or a value that the metric cannot take
 ├── DuplicateOutcome         this prediction already has an outcome for the metric
@@ -106,7 +106,7 @@ class TooManyOutcomes(TiltyardError):
 
 class UnitEmpty(TiltyardError):
     code = "unit_empty"
-    next_step = "Send a value, or leave the header out: the request is a unit of its own then."
+    next_step = "Send a value, or leave it out: the request is a unit of its own then."
 
 
 class UnitTooLong(TiltyardError):

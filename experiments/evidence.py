@@ -18,12 +18,15 @@ from datetime import datetime
 
 from experiments.metric import Metric
 from experiments.model import Declaration, Stage, Variant
+from experiments.pairs import NO_PAIR, Paired, gather_pairs
 from experiments.stats.moments import EMPTY, Moments
 from experiments.store import Cell, Readings
 from registry.refs import Version
 
 LOST = "lost_bytes"
+LOST_REQUESTS = "lost_requests"
 LATE = "late"
+REFUSED = "refused_outcomes"
 UNITS = "units"
 
 
@@ -119,11 +122,17 @@ class Evidence:
     """All that a decision may look at, besides the clock.
 
     Args:
-        segments: The same for each declared segment alone, by its value.
+        stages: Those in which users met challengers.
+        shadow: By challenger, how its answers compare before anybody met it; empty without.
+        segments: The same as `stages` for each declared segment alone, by its value.
         matured: Per metric with a window, by key.
         rollback_target_hot: The champion is loaded, probed and has all its replicas.
         lost_bytes: Request log that was dropped before it was counted; 0 if complete.
+        lost_requests: Requests that no line tells of, at the edges that ran the experiment; how
+            many of them were the experiment's is unknown. 0 if complete.
         late: Outcomes that came after their window, and were not counted.
+        refused_outcomes: Outcomes that came while the store was away and no more could be kept;
+            whoever sent them was told to send them again, and may have done so.
     """
 
     stages: tuple[StageEvidence, ...]
@@ -131,7 +140,14 @@ class Evidence:
     matured: Mapping[str, Matured] = field(default_factory=dict)
     rollback_target_hot: bool = True
     lost_bytes: int = 0
+    lost_requests: int = 0
     late: int = 0
+    refused_outcomes: int = 0
+    shadow: Mapping[Version, Paired] = field(default_factory=dict)
+
+    def paired(self, version: Version) -> Paired:
+        """Return what was seen of a challenger in the shadow."""
+        return self.shadow.get(version, NO_PAIR)
 
     def challenger_units(self, version: Version, stage: int | None = None) -> int:
         """Distinct units that met a challenger, in one stage or in all."""
@@ -156,18 +172,22 @@ def gather(
         now: Decides which cohorts have matured.
     """
     stages = tuple(stages)
+    live = tuple(stage for stage in stages if not stage.shadow)
     shelves = _Shelves.of(declaration, readings, now)
     values = declaration.segments.values if declaration.segments else ()
     return Evidence(
-        stages=tuple(shelves.stage(stage, None) for stage in stages),
+        stages=tuple(shelves.stage(stage, None) for stage in live),
         segments={
-            value: tuple(shelves.stage(stage, index) for stage in stages)
+            value: tuple(shelves.stage(stage, index) for stage in live)
             for index, value in enumerate(values, start=1)
         },
         matured=shelves.matured,
         rollback_target_hot=rollback_target_hot,
         lost_bytes=_everywhere(readings, LOST),
+        lost_requests=_everywhere(readings, LOST_REQUESTS),
         late=_everywhere(readings, LATE),
+        refused_outcomes=_everywhere(readings, REFUSED),
+        shadow=gather_pairs(declaration, stages, readings),
     )
 
 

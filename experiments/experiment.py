@@ -12,13 +12,21 @@ from experiments.decision import (
     Drop,
     Halt,
     Inconclusive,
+    Pass,
     Plan,
     Promote,
     RollBack,
 )
 from experiments.lifecycle import INITIAL, Event, State, advance, is_final
 from experiments.looks import Look
-from experiments.model import NOTHING, WHOLE, BasisPoints, Declaration, Stage
+from experiments.model import (
+    BEFORE_RAMP,
+    NOTHING,
+    WHOLE,
+    BasisPoints,
+    Declaration,
+    Stage,
+)
 from experiments.store import Stored
 from registry.refs import Version
 
@@ -51,8 +59,11 @@ class Experiment:
 
     @classmethod
     def begin(cls, declaration: Declaration, champion: Version, now: datetime) -> Self:
-        """Open the first stage."""
-        stage = Stage(0, 0, declaration.ramp[0], now, declaration.challengers)
+        """Open the first stage: the shadow, if there is one."""
+        shadow = declaration.shadow
+        rung = 0 if shadow is None else BEFORE_RAMP
+        share = declaration.ramp[0] if shadow is None else shadow.share
+        stage = Stage(0, rung, share, now, declaration.challengers)
         return cls(declaration, champion, INITIAL, (stage,), started_at=now)
 
     @property
@@ -121,6 +132,8 @@ class Experiment:
                 held_back = self.declaration.holdback and self.winner is None
                 won = self.holding_back if held_back else self.promoting
                 return won(version, now, reasons=reasons, receipt=receipt)
+            case Pass():
+                event = Event.PASS
             case RollBack():
                 event = Event.ROLL_BACK
             case Halt():
@@ -191,8 +204,10 @@ class Experiment:
     def _with_stage(
         self, rung: int, share: BasisPoints, challengers: tuple[Version, ...], now: datetime
     ) -> Self:
-        # Units that may have met a challenger already are veterans; a request never comes back.
-        floor = min(self.stage.share, share) if self.declaration.returning else NOTHING
+        # Units that may have met a challenger already are veterans; a request never comes back, and
+        # in the shadow nobody meets one.
+        may_have_met = self.declaration.returning and not self.stage.shadow
+        floor = min(self.stage.share, share) if may_have_met else NOTHING
         stage = Stage(len(self.stages), rung, share, now, challengers, floor)
         return replace(self, stages=(*self.stages, stage))
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from experiments.quantities import read_duration, read_rate, read_share
+from experiments.quantities import read_duration, read_number, read_rate, read_share
 from experiments.spelling import shown
+from experiments.unit import require_header
 from registry.errors import TiltyardError
 
 
@@ -50,6 +51,10 @@ def accepted_by(check: Callable[[str], object], advice: str) -> AfterValidator:
     return AfterValidator(checked)
 
 
+HEADING = "a header's name in lower case, and none that the edge itself sets"
+
+HeaderText = Annotated[str, accepted_by(require_header, f"use {HEADING}")]
+Number = Annotated[float, BeforeValidator(read_number)]
 Rate = Annotated[float, BeforeValidator(read_rate)]
 Share = Annotated[int, BeforeValidator(read_share)]
 Duration = Annotated[timedelta, BeforeValidator(read_duration)]

@@ -7,27 +7,34 @@ field and never the file as a whole. They are skipped while one of the two is it
 import re
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from experiments.field import Duration, ErrorRate, Form, Share, VersionNumber, Wrong, accepted_by
+from experiments.audience import MOST_CONDITIONS
+from experiments.audience_form import ConditionForm
+from experiments.field import (
+    HEADING,
+    Duration,
+    ErrorRate,
+    Form,
+    HeaderText,
+    Said,
+    Share,
+    VersionNumber,
+    Wrong,
+    accepted_by,
+)
 from experiments.goal_form import GoalForm, GuardrailForm
 from experiments.metric import Metric, Quantile, Slow
-from experiments.model import (
-    WHOLE,
-    BasisPoints,
-    HeaderUnit,
-    RequestUnit,
-    experiment_name,
-    parse_unit,
-)
+from experiments.model import WHOLE, BasisPoints, experiment_name, layer_name
 from experiments.quantities import write_duration, write_share
+from experiments.shadow_form import NOBODY, ShadowOrShare, require_pairs_tell
 from experiments.spelling import shown
+from experiments.unit import FORMS, RequestUnit, parse_unit
 from registry.refs import RESERVED, users_model_name
 
 _NAMING = "use lower-case letters, digits, '-' and '_', at most 63 of them"
-_HEADING = "a header's name in lower case, and none that the edge itself sets"
 _LONGEST_DEADLINE = timedelta(minutes=5)
 _SHORTEST_HOLDBACK = timedelta(seconds=1)
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
@@ -36,10 +43,8 @@ ModelText = Annotated[
     str, accepted_by(users_model_name, f"{_NAMING}, and do not begin with {RESERVED!r}")
 ]
 ExperimentText = Annotated[str, accepted_by(experiment_name, _NAMING)]
-UnitText = Annotated[
-    str, accepted_by(parse_unit, f"use `request` or `header:NAME`, NAME being {_HEADING}")
-]
-HeaderText = Annotated[str, accepted_by(HeaderUnit, f"use {_HEADING}")]
+LayerText = Annotated[str, accepted_by(layer_name, _NAMING)]
+UnitText = Annotated[str, accepted_by(parse_unit, f"use {FORMS}; a header is {HEADING}")]
 
 
 class LimitsForm(Form):
@@ -107,21 +112,56 @@ class SegmentsForm(Form):
         return values
 
 
+class FailoverForm(Form):
+    budget: Share
+
+    @field_validator("budget")
+    @classmethod
+    def _is_a_share(cls, budget: int) -> int:
+        if budget > WHOLE:
+            raise Wrong(f"must be at most 100%, not {_share(budget)}")
+        return budget
+
+
+class LayerForm(Form):
+    name: LayerText
+    part: list[Share] = Field(min_length=2, max_length=2)
+
+    @field_validator("part")
+    @classmethod
+    def _is_a_part(cls, part: list[int]) -> list[int]:
+        for index, share in enumerate(part):
+            if share > WHOLE:
+                raise Wrong(f"must be at most 100%, not {_share(share)}", index)
+        if part[0] >= part[1]:
+            raise Wrong(f"must be above {_share(part[0])}, where the part begins", 1)
+        return part
+
+
 class FileForm(Form):
     name: ExperimentText
     model: ModelText
     challengers: list[VersionNumber] | None = Field(default=None, min_length=1, max_length=8)
     challenger: VersionNumber | None = Field(default=None, validate_default=True)
     unit: UnitText
-    share: list[Share] = Field(min_length=1, max_length=20)
+    mode: Literal["live", "shadow"] = "live"
+    share: list[Share] | None = Field(
+        default=None, min_length=1, max_length=20, validate_default=True
+    )
     limits: LimitsForm = LimitsForm()
-    goal: GoalForm
+    goal: GoalForm | None = Field(default=None, validate_default=True)
     guardrails: list[GuardrailForm] = Field(default=[], max_length=20)
     alpha: AlphaForm = AlphaForm()
     deadline: Duration = timedelta(seconds=2)
+    failover: FailoverForm | None = None
     horizon: HorizonForm | None = None
     holdback: HoldbackForm | None = None
     segments: SegmentsForm | None = None
+    audience: list[ConditionForm] | None = Field(
+        default=None, min_length=1, max_length=MOST_CONDITIONS
+    )
+    layer: LayerForm | None = None
+    shadow: ShadowOrShare | None = Field(default=None, validate_default=True)
 
     @field_validator("challengers")
     @classmethod
@@ -144,9 +184,42 @@ class FileForm(Form):
     def versions(self) -> list[int]:
         return self.challengers or ([] if self.challenger is None else [self.challenger])
 
+    @field_validator("share", "goal")
+    @classmethod
+    def _need_users(cls, value: object, info: ValidationInfo) -> object:
+        live = Said(info.data)["mode"] == "live"
+        if live and value is None:
+            raise Wrong("is required")
+        if not live and value is not None:
+            raise Wrong(f"leave it out: {NOBODY}")
+        return value
+
+    @field_validator("failover", "horizon", "holdback", "segments")
+    @classmethod
+    def _watch_users(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and Said(info.data)["mode"] != "live":
+            raise Wrong(f"leave it out: {NOBODY}")
+        return value
+
+    @field_validator("shadow")
+    @classmethod
+    def _is_there(cls, shadow: object, info: ValidationInfo) -> object:
+        if shadow is None and Said(info.data)["mode"] != "live":
+            raise Wrong("is required with mode: shadow, such as `shadow: 20%`")
+        return shadow
+
+    @field_validator("limits")
+    @classmethod
+    def _count_users(cls, limits: LimitsForm, info: ValidationInfo) -> LimitsForm:
+        if "min_units" in limits.model_fields_set and Said(info.data)["mode"] != "live":
+            raise Wrong(f"use pairs, in shadow: {NOBODY}", "min_units")
+        return limits
+
     @field_validator("share")
     @classmethod
-    def _grows(cls, ramp: list[int]) -> list[int]:
+    def _grows(cls, ramp: list[int] | None) -> list[int] | None:
+        if ramp is None:
+            return None
         for index, share in enumerate(ramp):
             if not 0 < share < WHOLE:
                 raise Wrong(f"must be above 0% and below 100%, not {_share(share)}", index)
@@ -157,8 +230,9 @@ class FileForm(Form):
 
     @field_validator("goal")
     @classmethod
-    def _closes_in_time(cls, goal: GoalForm, info: ValidationInfo) -> GoalForm:
-        _check_window(goal.window, info, "window")
+    def _closes_in_time(cls, goal: GoalForm | None, info: ValidationInfo) -> GoalForm | None:
+        if goal is not None:
+            _check_window(goal.window, info, "window")
         return goal
 
     @field_validator("guardrails")
@@ -169,6 +243,8 @@ class FileForm(Form):
         for index, guardrail in enumerate(guardrails):
             _check_window(guardrail.window, info, index, "window")
             metric = guardrail.declared_metric
+            if info.data.get("mode") == "shadow":
+                require_pairs_tell(metric, index)
             for where, other in seen.items():
                 _check_pair(metric, index, other, where)
             seen[f"guardrails[{index}]"] = metric

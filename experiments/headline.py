@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from experiments.assessment import Assessment
+from experiments.assessment import Assessment, InShadow
 from experiments.decision import Continue, Decision, strength
 from experiments.reasons import (
     NOT_HOT,
+    missing_agreement_sentence,
     missing_goal_sentence,
     missing_margin_sentence,
     suspicion_sentence,
@@ -32,9 +33,20 @@ def _pressing(found: Assessment) -> Iterator[str]:
     for verdicts in sorted(found.challengers, key=lambda each: -each.any_harm.log_e):
         yield suspicion_sentence(verdicts.any_harm)
     yield NOT_HOT
+    for verdicts in found.challengers:
+        if verdicts.in_shadow is not None:
+            yield from _pressing_in_shadow(verdicts.in_shadow)
     for verdicts in sorted(found.challengers, key=strength, reverse=True):
-        if not verdicts.superior.reached:
+        if verdicts.superior is not None and not verdicts.superior.reached:
             yield missing_goal_sentence(verdicts.superior)
         for finding in verdicts.not_inferior:
             if not finding.reached:
                 yield missing_margin_sentence(finding)
+
+
+def _pressing_in_shadow(found: InShadow) -> Iterator[str]:
+    if found.agreement is not None and not found.agreement.reached:
+        yield missing_agreement_sentence(found.agreement)
+    for finding in found.not_inferior:
+        if not finding.reached:
+            yield missing_margin_sentence(finding)

@@ -24,11 +24,14 @@ class State(StrEnum):
     HOLDING_BACK = "holding_back"
     """The winner is the champion; some units stay with the old one, so that slow harm is seen."""
     PROMOTING = "promoting"
+    PASSING = "passing"
+    """The challengers have passed in the shadow, and are being taken out of the route."""
     ROLLING_BACK = "rolling_back"
     STOPPING = "stopping"
     CONCLUDING = "concluding"
     """Time is up without a verdict; the challenger is being taken out of the route."""
     PROMOTED = "promoted"
+    PASSED = "passed"
     ROLLED_BACK = "rolled_back"
     STOPPED = "stopped"
     INCONCLUSIVE = "inconclusive"
@@ -46,6 +49,8 @@ class Event(StrEnum):
     HOLD_BACK = "hold_back"
     """A challenger has won; it is watched for a while yet, from the champion's place."""
     PROMOTE = "promote"
+    PASS = "pass"
+    """What was to be shown without users meeting a challenger is shown."""
     ROLL_BACK = "roll_back"
     HALT = "halt"
     STOP = "stop"
@@ -80,6 +85,7 @@ TABLE: Mapping[State, Row] = MappingProxyType(
                 Event.PAUSE: State.PAUSED,
                 Event.HOLD_BACK: State.HOLDING_BACK,
                 Event.PROMOTE: State.PROMOTING,
+                Event.PASS: State.PASSING,
                 Event.ROLL_BACK: State.ROLLING_BACK,
                 Event.HALT: State.HALTED,
                 Event.STOP: State.STOPPING,
@@ -115,6 +121,10 @@ TABLE: Mapping[State, Row] = MappingProxyType(
             serves=False,
             exits={Event.DONE: State.PROMOTED, Event.ROLL_BACK: State.ROLLING_BACK},
         ),
+        State.PASSING: Row(
+            serves=False,
+            exits={Event.DONE: State.PASSED, Event.ROLL_BACK: State.ROLLING_BACK},
+        ),
         State.ROLLING_BACK: Row(
             serves=False,
             # Asking twice for a rollback is no mistake: the second asks for what is under way.
@@ -129,6 +139,7 @@ TABLE: Mapping[State, Row] = MappingProxyType(
             exits={Event.DONE: State.INCONCLUSIVE, Event.ROLL_BACK: State.ROLLING_BACK},
         ),
         State.PROMOTED: Row(serves=False, exits={}),
+        State.PASSED: Row(serves=False, exits={}),
         State.ROLLED_BACK: Row(serves=False, exits={}),
         State.STOPPED: Row(serves=False, exits={}),
         State.INCONCLUSIVE: Row(serves=False, exits={}),

@@ -68,7 +68,7 @@ def spent(
     own = [look for look in looks if look.version == version]
     found = _z(declaration, evidence, version)
     return Spent(
-        metric=declaration.goal.metric.key,
+        metric=declaration.sought.metric.key,
         z=None if found is None else found[0],
         boundary=_boundary(declaration, own) if own else inf,
         time=time_of(declaration, evidence),
@@ -104,7 +104,7 @@ def due(
 def time_of(declaration: Declaration, evidence: Evidence) -> float:
     """Return how far the horizon is reached: 1 is its end."""
     assert declaration.horizon is not None
-    goal = declaration.goal.metric
+    goal = declaration.sought.metric
     # Events and repeated outcomes have no one outcome a unit, so the units that came are counted.
     by_outcome = not (
         isinstance(goal.kind, Count)
@@ -128,7 +128,7 @@ def _boundary(declaration: Declaration, looks: Sequence[Look]) -> float:
 def _z(
     declaration: Declaration, evidence: Evidence, version: Version
 ) -> tuple[float, float] | None:
-    goal = declaration.goal
+    goal = declaration.sought
     method = method_of(goal, returning=declaration.returning)
     found = method.compare(compared(goal.metric, evidence.stages, version)).estimate()
     if isinstance(found, Insufficient):

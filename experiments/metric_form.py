@@ -10,7 +10,7 @@ from typing import Annotated, Literal, assert_never
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from experiments.evidence import LATE, LOST, UNITS
+from experiments.evidence import LATE, LOST, LOST_REQUESTS, REFUSED, UNITS
 from experiments.field import Duration, Form, Said, Wrong
 from experiments.metric import (
     EDGE_METRICS,
@@ -37,8 +37,8 @@ from experiments.quantities import (
 )
 from experiments.spelling import shown
 
-EDGE_COUNTERS = ("requests", "failovers", "errors", UNITS, LOST, LATE)
-"""Counters that the edge keeps besides its metrics; no metric may have the name of one."""
+EDGE_COUNTERS = ("requests", "failovers", "errors", UNITS, LOST, LOST_REQUESTS, LATE, REFUSED)
+"""Counters that are kept besides metrics; no metric may have the name of one."""
 
 _DEFAULT_STEPS = 100
 _MOST_STEPS = 1000

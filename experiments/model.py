@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from math import ceil
-from typing import NewType, TypeAlias
+from typing import NewType
 
+from experiments.audience import Audience
 from experiments.errors import InvalidDeclaration
 from experiments.metric import Goal, Guardrail, Metric
+from experiments.unit import RequestUnit, Unit
 from registry.refs import ModelName, Version, VersionRef
 
 ExperimentName = NewType("ExperimentName", str)
@@ -19,20 +21,6 @@ WHOLE = BasisPoints(10_000)
 NOTHING = BasisPoints(0)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-
-STAMPS = frozenset(
-    {
-        "x-experiment",
-        "x-failover",
-        "x-model-version",
-        "x-prediction-id",
-        "x-route-epoch",
-        "x-variant",
-    }
-)
-"""Headers of answers. The edge removes them from requests, so they can name no unit."""
 
 
 class Variant(StrEnum):
@@ -42,50 +30,6 @@ class Variant(StrEnum):
     CHALLENGER = "challenger"
     VETERAN = "veteran"
     """Meets the challenger, as in an earlier stage: no longer randomised, so counted apart."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestUnit:
-    """Every request is randomised by itself."""
-
-    def __str__(self) -> str:
-        return "request"
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderUnit:
-    """Whoever sends the same value in this header always meets the same variant.
-
-    A request without the header is a unit of its own.
-    """
-
-    header: str
-
-    def __post_init__(self) -> None:
-        if not _HEADER.fullmatch(self.header):
-            raise InvalidDeclaration(f"{self.header!r} is not a header name in lower case")
-        if self.header in STAMPS or self.header.startswith("x-tiltyard-"):
-            raise InvalidDeclaration(f"{self.header!r} is a header that the edge itself sets")
-
-    def __str__(self) -> str:
-        return f"header:{self.header}"
-
-
-Unit: TypeAlias = RequestUnit | HeaderUnit
-
-
-def parse_unit(text: str) -> Unit:
-    """Read a unit as it is written in experiment files and maps.
-
-    Raises:
-        InvalidDeclaration: `text` is neither `request` nor `header:NAME`.
-    """
-    kind, _, name = text.partition(":")
-    if text == "request":
-        return RequestUnit()
-    if kind == "header":
-        return HeaderUnit(name)
-    raise InvalidDeclaration(f"{text!r} is not a unit: use `request` or `header:NAME`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +93,68 @@ class Segments:
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """The part of a model's units that an experiment may use, so that others can use the rest.
+
+    Args:
+        name: Experiments of one model in one layer never share a unit.
+        low, high: Units whose bucket in the layer is in [low, high) take part.
+    """
+
+    name: str
+    low: BasisPoints
+    high: BasisPoints
+
+    def __post_init__(self) -> None:
+        layer_name(self.name)
+        if not NOTHING <= self.low < self.high <= WHOLE:
+            raise InvalidDeclaration(f"{self.low} to {self.high} is no part of a layer")
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.low}-{self.high}"
+
+    @property
+    def share(self) -> BasisPoints:
+        """How much of the model's units the part holds."""
+        return BasisPoints(self.high - self.low)
+
+    def is_apart_from(self, other: "Layer") -> bool:
+        """Whether no unit is in both parts."""
+        return self.name == other.name and (self.high <= other.low or other.high <= self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Nobody meets a challenger: requests are repeated to it, and its answers are compared.
+
+    Args:
+        share: Of the units, whose requests are repeated.
+        pairs: Of answers, of different units, that each challenger needs for a verdict.
+        agreement: Share of the pairs whose answers have to agree; None if that is only shown.
+        tolerance: How far numbers in two answers may lie apart that agree.
+    """
+
+    share: BasisPoints
+    pairs: int = 500
+    agreement: float | None = None
+    tolerance: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """An experiment as declared in its file, checked.
 
     Args:
         challengers: Versions on trial, none twice; each receives an equal part of the share.
-        ramp: The challengers' share in each stage, strictly growing, below the whole.
+        ramp: The challengers' share in each stage, strictly growing, below the whole; empty if
+            nobody is ever to meet a challenger.
+        goal: None if nobody is ever to meet a challenger, and only then.
         deadline: How long a challenger may take before the champion answers for it.
         horizon: None for an open-ended experiment.
+        audience: Who can meet a challenger; None for everybody.
+        layer: None for all of the model's units, so that no other experiment of it can run.
+        budget: Share of the model's requests that the champion may answer for failing challengers.
+        shadow: What comes before the ramp, or in its place; None if users meet challengers at once.
     """
 
     name: ExperimentName
@@ -164,7 +162,7 @@ class Declaration:
     challengers: tuple[Version, ...]
     unit: Unit
     ramp: tuple[BasisPoints, ...]
-    goal: Goal
+    goal: Goal | None
     guardrails: tuple[Guardrail, ...]
     limits: Limits
     alpha: Alpha = Alpha()
@@ -172,6 +170,26 @@ class Declaration:
     horizon: Horizon | None = None
     holdback: Holdback | None = None
     segments: Segments | None = None
+    audience: Audience | None = None
+    layer: Layer | None = None
+    budget: BasisPoints = WHOLE
+    shadow: Shadow | None = None
+
+    @property
+    def shadow_only(self) -> bool:
+        """Whether nobody is ever to meet a challenger."""
+        return not self.ramp
+
+    @property
+    def gates(self) -> int:
+        """Stages that a challenger has to pass: the shadow, if there is one, and the ramp's."""
+        return len(self.ramp) + (self.shadow is not None)
+
+    @property
+    def sought(self) -> Goal:
+        """The goal, where users meet a challenger: what it may be promoted for."""
+        assert self.goal is not None, "nobody meets a challenger, so there is nothing to promote"
+        return self.goal
 
     @property
     def salt(self) -> str:
@@ -184,8 +202,8 @@ class Declaration:
 
     @property
     def asked(self) -> tuple[Goal | Guardrail, ...]:
-        """The goal first, then each guardrail; no metric's key twice."""
-        return (self.goal, *self.guardrails)
+        """The goal first, if there is one, then each guardrail; no metric's key twice."""
+        return self.guardrails if self.goal is None else (self.goal, *self.guardrails)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -210,6 +228,9 @@ class Declaration:
         return timedelta(seconds=ceil(finest.total_seconds()))
 
 
+BEFORE_RAMP = -1
+"""The rung of the shadow stage."""
+
 COHORTS_A_WINDOW = 12
 MOST_COHORTS = 256
 
@@ -220,8 +241,9 @@ class Stage:
 
     Args:
         number: 0, 1, 2, ... over the life of the experiment.
-        rung: Index into the declaration's ramp; its length for the holdback after promotion.
-        share: Buckets below it meet a challenger.
+        rung: Index into the declaration's ramp; its length for the holdback after promotion, and
+            `BEFORE_RAMP` in the shadow.
+        share: Buckets below it meet a challenger; in the shadow their requests are repeated to it.
         opened_at: When this share began.
         challengers: Each has a lane of its own; another hash than the bucket's chooses the lane.
         floor: Buckets below it belong to veterans.
@@ -233,6 +255,11 @@ class Stage:
     opened_at: datetime
     challengers: tuple[Version, ...]
     floor: BasisPoints = NOTHING
+
+    @property
+    def shadow(self) -> bool:
+        """Whether nobody meets a challenger: requests are repeated to it."""
+        return self.rung == BEFORE_RAMP
 
     @property
     def probability(self) -> Fraction:
@@ -254,3 +281,14 @@ def experiment_name(text: str) -> ExperimentName:
     if not _NAME.fullmatch(text):
         raise InvalidDeclaration(f"{text!r} is not a name for an experiment")
     return ExperimentName(text)
+
+
+def layer_name(text: str) -> str:
+    """Return `text` as the name of a layer.
+
+    Raises:
+        InvalidDeclaration: `text` is not lower-case letters, digits, `-` and `_`, up to 63.
+    """
+    if not _NAME.fullmatch(text):
+        raise InvalidDeclaration(f"{text!r} is not a name for a layer")
+    return text

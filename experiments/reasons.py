@@ -3,12 +3,15 @@
 from datetime import timedelta
 from typing import Protocol
 
-from experiments.assessment import Finding, Superiority, Verdicts
+from experiments.assessment import Superiority, Verdicts
 from experiments.comparison import levels
 from experiments.evidence import Evidence, StageEvidence
+from experiments.finding import Finding
 from experiments.methods.choice import method_of
+from experiments.methods.events import share_of
 from experiments.metric import Goal, Guardrail
 from experiments.model import BasisPoints, Declaration
+from experiments.pairs import AGREEMENT, Paired
 from registry.refs import Version
 
 
@@ -24,7 +27,8 @@ class Agreed(Protocol):
 
 def goal_sentence(plan: Agreed, evidence: Evidence, found: Verdicts) -> str:
     """Say that the goal moved, by how much, and how sure that is."""
-    levels = _levels(plan, evidence.stages, plan.declaration.goal, found.version)
+    assert found.superior is not None
+    levels = _levels(plan, evidence.stages, plan.declaration.sought, found.version)
     return f"{found.superior.metric} is {levels} ({_how_sure(found.superior)})."
 
 
@@ -41,6 +45,12 @@ def missing_goal_sentence(found: Superiority) -> str:
 def harm_sentence(plan: Agreed, evidence: Evidence, found: Verdicts, culprit: Finding) -> str:
     """Say which metric is worse, by how much, and how sure that is."""
     declaration = plan.declaration
+    if culprit.shadow:
+        seen = evidence.paired(found.version)
+        return (
+            f"{culprit.where} is {_in_pairs(declaration, seen, culprit.metric)} "
+            f"(harm: e = {found.any_harm.e_text}, {found.any_harm.needed_text} was needed)."
+        )
     asked = next(each for each in declaration.asked if each.metric.key == culprit.metric)
     stages = evidence.segments[culprit.segment] if culprit.segment else evidence.stages
     return (
@@ -72,10 +82,49 @@ def missing_margin_sentence(found: Finding) -> str:
     )
 
 
+def kept_margin_sentence(found: Finding) -> str:
+    """Say that a guardrail is kept."""
+    return f"{found.metric} is within its margin (e = {found.e_text})."
+
+
 def suspicion_sentence(worst: Finding) -> str:
     """Say that harm may be there, so that no more units are to meet it."""
     return f"Harm is suspected (e = {worst.e_text}); the share waits."
 
+
+def agreement_sentence(declaration: Declaration, seen: Paired, found: Finding) -> str:
+    """Say that answers agree as often as declared, and how sure that is."""
+    agreed = _in_pairs(declaration, seen, found.metric)
+    return f"Agreement is {agreed} (e = {found.e_text}, {found.needed_text} was needed)."
+
+
+def missing_agreement_sentence(found: Finding) -> str:
+    """Say that answers are not shown to agree as often as declared, and what it would take."""
+    return (
+        "Answers are not yet shown to agree as often as declared: "
+        f"e = {found.e_text}, {found.needed_text} is needed."
+    )
+
+
+def missing_pairs_sentence(seen: Paired, needed: int) -> str:
+    """Say how many pairs there are, of how many."""
+    return f"{seen.units:,} of {needed:,} units have had a request answered by both."
+
+
+def dropped_sentence(seen: Paired) -> str:
+    """Say that too many pairs are missing for the others to speak for all."""
+    return (
+        f"{100 * seen.dropped_share:.0f} % of the repeated requests were not compared "
+        f"({seen.dropped:,} of {seen.pairs + seen.dropped:,}), so the others may not speak for all."
+    )
+
+
+def revealed_sentence(share: BasisPoints) -> str:
+    """Say that the shadow is passed, and the first users are to meet the challenger."""
+    return f"No sign of harm in the shadow: {share / 100:g} % of the units meet the challenger."
+
+
+PAUSED = "Paused: harm is watched, nothing else is decided."
 
 NOT_HOT = "The champion, which would be rolled back to, is not hot."
 
@@ -97,6 +146,17 @@ def _levels(
     there, here = levels(method, asked.metric, stages, version)
     who = "the challenger" if len(plan.declaration.challengers) == 1 else f"version {version}"
     return f"{here} with {who} and {there} with the champion"
+
+
+def _in_pairs(declaration: Declaration, seen: Paired, metric: str) -> str:
+    if metric == AGREEMENT:
+        assert declaration.shadow is not None
+        assert declaration.shadow.agreement is not None
+        declared = f"{100 * declaration.shadow.agreement:g} % are declared"
+        return f"{share_of(seen.agreed.yes, seen.agreed.n)} where {declared}"
+    pairs = seen.bad[metric]
+    here, there = share_of(pairs.treatment_bad, pairs.n), share_of(pairs.control_bad, pairs.n)
+    return f"{here} with the challenger and {there} with the champion, for the same requests"
 
 
 def _how_sure(found: Superiority) -> str:

@@ -6,47 +6,41 @@ A report is made from the same comparisons as the decision. Where nothing can be
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
-from sys import float_info
-from typing import Literal
 
-from experiments.assessment import (
-    Assessment,
-    Finding,
-    Verdicts,
-    borders,
-    harm_log_e,
-    not_inferior_log_e,
-    superior_log_e,
-)
+from experiments.assessment import Assessment, Verdicts
 from experiments.comparison import compared, levels
 from experiments.decision import Plan, assess_plan
-from experiments.evidence import Evidence, Matured, StageEvidence
+from experiments.evidence import Evidence, StageEvidence
 from experiments.looks import Look, Spent
-from experiments.methods import Comparison, Effect, Level, Method, Shrunk
+from experiments.methods import Comparison, Method
 from experiments.methods.choice import method_of
 from experiments.metric import Goal, Guardrail
 from experiments.model import Declaration
+from experiments.questions import harm_log_e, not_inferior_log_e, superior_log_e
 from experiments.reported import (
     AnyTest,
     ChallengerReport,
     EffectReport,
     EvidenceReport,
     LevelOrNot,
-    LevelReport,
     LookReport,
-    MarginReport,
-    MaturedReport,
     MetricReport,
-    Range,
     Report,
     SegmentReport,
-    ShrunkReport,
     StageReport,
 )
+from experiments.restated import (
+    effect_of,
+    finite,
+    level_of,
+    margins_of,
+    matured_of,
+    shrunk_of,
+    test_of,
+)
+from experiments.shadow_report import interval_alpha, measure_shadow, report_shadow
 from experiments.stats.combine import e_benjamini_hochberg
 from experiments.stats.intervals import Insufficient
-from experiments.stats.stages import Side
 from registry.refs import Version
 
 
@@ -76,7 +70,7 @@ def report(
     }
     return Report(
         tuple(reporter.challenger(marked) for reporter in reporters),
-        _test("sample ratio", found.sample_ratio),
+        test_of("sample ratio", found.sample_ratio),
     )
 
 
@@ -89,8 +83,9 @@ def measure(plan: Plan, evidence: Evidence) -> Mapping[str, tuple[float | None, 
     """
     values: dict[str, tuple[float | None, ...]] = {}
     for verdicts in assess_plan(plan, evidence).challengers:
+        values |= measure_shadow(plan.declaration, evidence, verdicts.version)
         reporter = _Reporter(plan.declaration, evidence, verdicts, plan.looks)
-        for asked in plan.declaration.asked:
+        for asked in reporter.with_users:
             interval = reporter.effects(reporter.seen(asked, evidence.stages))[0].interval
             first = reporter.tests(asked)[0]
             numbers = (
@@ -120,13 +115,19 @@ class _Reporter:
         version = self.verdicts.version
         return ChallengerReport(
             version=version,
-            any_harm=_test("harm", self.verdicts.any_harm),
-            metrics=tuple(self._metric(asked) for asked in self.declaration.asked),
+            any_harm=test_of("harm", self.verdicts.any_harm),
+            metrics=tuple(self._metric(asked) for asked in self.with_users),
             segments=tuple(
                 self._segment(segment, asked, seen, alone[version, segment, asked.metric.key])
                 for segment, asked, seen in self.in_segments()
             ),
+            shadow=report_shadow(self.declaration, self.evidence, self.verdicts),
         )
+
+    @property
+    def with_users(self) -> tuple[Goal | Guardrail, ...]:
+        """What is compared where users meet the challenger."""
+        return () if self.declaration.shadow_only else self.declaration.asked
 
     def in_segments(self) -> Iterator[tuple[str, Goal | Guardrail, Comparison]]:
         """Yield every comparison within a segment."""
@@ -140,31 +141,30 @@ class _Reporter:
         return self._method(asked).compare(found)
 
     def effects(self, seen: Comparison) -> tuple[EffectReport, ...]:
-        """Return how large the difference is.
-
-        Two-sided, so that each end of an interval errs as rarely as a promotion, over all
-        challengers together.
-        """
-        alpha = 2 * self.declaration.alpha.promote / len(self.declaration.challengers)
-        return tuple(_effect(effect, 1 - alpha) for effect in seen.effects(alpha=alpha))
+        """Return how large the difference is."""
+        alpha = interval_alpha(self.declaration)
+        return tuple(effect_of(effect, 1 - alpha) for effect in seen.effects(alpha=alpha))
 
     def tests(self, asked: Goal | Guardrail) -> tuple[AnyTest, ...]:
         """Return the tests of one metric for everybody: in favour of the challenger, then harm."""
         key, verdicts = asked.metric.key, self.verdicts
-        harm = next(f for f in verdicts.harm if f.metric == key and f.segment is None)
+        harm = next(
+            f for f in verdicts.harm if f.metric == key and f.segment is None and not f.shadow
+        )
         if isinstance(asked, Goal):
-            return (self._superior(), _test("harm", harm))
+            return (self._superior(), test_of("harm", harm))
         safe = next(finding for finding in verdicts.not_inferior if finding.metric == key)
-        return (_test("not inferior", safe), _test("harm", harm))
+        return (test_of("not inferior", safe), test_of("harm", harm))
 
     def _superior(self) -> AnyTest:
         found = self.verdicts.superior
+        assert found is not None
         if not isinstance(found, Spent):
-            return _test("superior", found)
+            return test_of("superior", found)
         assert self.declaration.horizon is not None
         return LookReport(
-            z=None if found.z is None else _finite(found.z),
-            boundary=_finite(found.boundary),
+            z=None if found.z is None else finite(found.z),
+            boundary=finite(found.boundary),
             time=min(found.time, 1.0),
             units=self.declaration.horizon.units,
             looks=sum(look.version == self.verdicts.version for look in self.looks),
@@ -180,7 +180,7 @@ class _Reporter:
         champion, challenger = levels(
             self._method(asked), asked.metric, stages, self.verdicts.version
         )
-        return _level(champion), _level(challenger)
+        return level_of(champion), level_of(challenger)
 
     def _metric(self, asked: Goal | Guardrail) -> MetricReport:
         stages = self.evidence.stages
@@ -194,15 +194,15 @@ class _Reporter:
             champion=champion,
             challenger=challenger,
             effects=self.effects(seen),
-            shrunk=_shrunk(seen.shrunk()),
-            margins=() if isinstance(asked, Goal) else _margins(asked),
+            shrunk=shrunk_of(seen.shrunk()),
+            margins=() if isinstance(asked, Goal) else margins_of(asked),
             tests=self.tests(asked),
             stages=tuple(
                 self._stage(asked, stage)
                 for stage in stages
                 if self.verdicts.version in stage.challengers
             ),
-            matured=None if matured is None else _matured(matured),
+            matured=None if matured is None else matured_of(matured),
         )
 
     def _stage(self, asked: Goal | Guardrail, stage: StageEvidence) -> StageReport:
@@ -217,15 +217,15 @@ class _Reporter:
             challenger=challenger,
             effect=self.effects(seen)[0],
             in_favour=self._in_favour(asked, seen),
-            against=_finite(harm_log_e(asked, seen)),
+            against=finite(harm_log_e(asked, seen)),
         )
 
     def _in_favour(self, asked: Goal | Guardrail, seen: Comparison) -> float | None:
         if isinstance(asked, Guardrail):
-            return _finite(not_inferior_log_e(asked, seen))
+            return finite(not_inferior_log_e(asked, seen))
         if self.declaration.horizon is not None:
             return None
-        return _finite(superior_log_e(asked, seen))
+        return finite(superior_log_e(asked, seen))
 
     def _segment(
         self, segment: str, asked: Goal | Guardrail, seen: Comparison, alone: _Alone
@@ -241,75 +241,7 @@ class _Reporter:
             champion=champion,
             challenger=challenger,
             effect=self.effects(seen)[0],
-            harm=_test("harm", harm),
-            alone=_finite(log_e),
+            harm=test_of("harm", harm),
+            alone=finite(log_e),
             worse=is_worse,
         )
-
-
-def _test(
-    question: Literal["superior", "harm", "not inferior", "sample ratio"], found: Finding
-) -> EvidenceReport:
-    return EvidenceReport(
-        question=question,
-        log_e=_finite(found.log_e),
-        needed=found.needed,
-        e=found.e_text,
-        p=max(found.p_value, float_info.min),
-        reached=found.reached,
-        segment=found.segment,
-    )
-
-
-NOTHING_RULED_OUT = Insufficient("too little was seen to rule anything out")
-
-
-def _effect(found: Effect, level: float) -> EffectReport:
-    interval = found.interval
-    if isinstance(interval, Insufficient):
-        return EffectReport(found.scale, level, _in_words(interval))
-    estimate = None if interval.estimate is None else _finite(interval.estimate)
-    lowest = 0.0 if found.scale == "ratio" else -inf
-    if interval.low <= lowest and interval.high == inf and estimate is None:
-        return EffectReport(found.scale, level, NOTHING_RULED_OUT)
-    bounds = Range(_finite(interval.low), _finite(interval.high), estimate)
-    return EffectReport(found.scale, level, bounds)
-
-
-def _shrunk(found: Shrunk | Insufficient) -> ShrunkReport | Insufficient:
-    if isinstance(found, Insufficient):
-        return _in_words(found)
-    return ShrunkReport(found.scale, found.value)
-
-
-def _margins(asked: Guardrail) -> tuple[MarginReport, ...]:
-    relative = asked.max_ratio is not None
-    return tuple(
-        MarginReport(
-            scale="ratio" if relative else "difference",
-            value=margin.ratio if relative else margin.difference,
-            worse="higher" if side is Side.GREATER else "lower",
-        )
-        for side, margin in borders(asked)
-    )
-
-
-def _level(found: Level) -> LevelOrNot:
-    return (
-        Insufficient(found.words) if found.value is None else LevelReport(found.value, found.words)
-    )
-
-
-def _matured(found: Matured) -> MaturedReport:
-    return MaturedReport(found.units, found.of, found.share)
-
-
-def _finite(number: float) -> float | None:
-    return number if isfinite(number) else None
-
-
-def _in_words(found: Insufficient) -> Insufficient:
-    """Write a reason of the statistics in the words of an experiment."""
-    return Insufficient(
-        found.reason.replace("treatment", "challenger").replace("control", "champion")
-    )

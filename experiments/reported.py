@@ -12,6 +12,7 @@ from experiments.stats.intervals import Insufficient
 from registry.refs import Version
 
 Scale: TypeAlias = Literal["difference", "ratio"]
+Question: TypeAlias = Literal["superior", "harm", "not inferior", "sample ratio", "agrees"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class EvidenceReport:
         segment: None for everybody.
     """
 
-    question: Literal["superior", "harm", "not inferior", "sample ratio"]
+    question: Question
     log_e: float | None
     needed: float
     e: str
@@ -206,13 +207,77 @@ class SegmentReport:
 
 
 @dataclass(frozen=True, slots=True)
+class PairsReport:
+    """A metric in the shadow: units by which of the two answers to their request was bad.
+
+    Args:
+        challenger_alone, champion_alone: In which this one's was, and the other's was not.
+        effects: The difference of both shares first.
+        tests: That a guardrail is kept, then harm; of the goal harm alone.
+    """
+
+    metric: str
+    neither: int
+    challenger_alone: int
+    champion_alone: int
+    both: int
+    champion: LevelOrNot
+    challenger: LevelOrNot
+    effects: tuple[EffectReport, ...]
+    margins: tuple[MarginReport, ...]
+    tests: tuple[EvidenceReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowReport:
+    """A challenger in the shadow: its answers beside the champion's, to the same requests.
+
+    Args:
+        units: Distinct units with a pair; each is compared by its first.
+        needed: So many are asked for.
+        pairs, dropped: Requests that were repeated and compared, and that were not.
+        dropped_share: Of both; None while there is neither.
+        agreement: Share of pairs whose answers agree.
+        agreement_range: Where it lies, with probability `level` at all times together.
+        declared: How often they have to agree; None if that is not asked.
+        difference: How far the outputs lie apart, on average over pairs.
+        latency: Milliseconds that the challenger takes longer, on average over pairs.
+        slower: Share of pairs in which the challenger took longer, of those with a difference.
+        slower_range: Where it lies; holds however heavy the tail of the times is.
+        tests: That the agreement is as declared, then that it is not; empty if that is not asked.
+    """
+
+    level: float
+    units: int
+    needed: int
+    pairs: int
+    dropped: int
+    dropped_share: float | None
+    agreement: LevelOrNot
+    agreement_range: Range | Insufficient
+    declared: float | None
+    difference: Range | Insufficient
+    latency: Range | Insufficient
+    slower: LevelOrNot
+    slower_range: Range | Insufficient
+    metrics: tuple[PairsReport, ...]
+    tests: tuple[EvidenceReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ChallengerReport:
-    """One challenger: every metric, and whether any of them, anywhere, is worse."""
+    """One challenger: every metric, and whether any of them, anywhere, is worse.
+
+    Args:
+        metrics: With users; empty where nobody is ever to meet it.
+        shadow: None where there is no shadow.
+    """
 
     version: Version
     any_harm: EvidenceReport
     metrics: tuple[MetricReport, ...]
     segments: tuple[SegmentReport, ...]
+    shadow: ShadowReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,11 @@ What the file may say, and what holds where it says nothing:
     name, model     lower-case letters, digits, `-` and `_`, at most 63 characters
     challenger      a version, a whole number from 1; or
     challengers     a list of 1 to 8 versions, each of which gets an equal part of the share
-    unit            `request` or `header:NAME`, the name in lower case
+    unit            `request`, `header:NAME` in lower case, `cookie:NAME`, `query:NAME`, or
+                    `json:$.PATH`, a string or number in the body
+    mode            live; or shadow: nobody ever meets the challenger, there is only what shadow
+                    says. Then there is no share, goal, min_units, failover, horizon, holdback or
+                    segments, and only error_rate and latency above can guard (live)
     share           the ramp: 1 to 20 percentages, growing, above 0% and below 100%
     goal            a metric; direction (increase, decrease), min_effect, baseline, spread
     guardrails      metrics; worse (higher, lower, either), max_ratio or max_difference,
@@ -13,10 +17,23 @@ What the file may say, and what holds where it says nothing:
     limits          min_units (200), min_runtime (10m), max_runtime (7d)
     alpha           harm (0.05), promote (0.025), sample_ratio (0.001)
     deadline        how long a challenger may take (2s)
+    failover        budget: at most this share of the model's requests may be answered by the
+                    champion because a challenger did not answer; others fail (100%: none does)
     horizon         units: decide within this many, in both arms together (open-ended)
     holdback        share, for: how many units stay with the old champion after a promotion, and
                     how long (nobody)
     segments        header, values: 1 to 8 values of it in which harm is looked for separately
+    audience        who can meet the challenger, 1 to 8 conditions, of which all must hold: header,
+                    and one of in or not in with a list of values, above, at_least, at_most or below
+                    with a number (everybody). A header that is not sent counts as an empty one,
+                    which is no number
+    layer           name, part: from where to where in the layer this experiment has its units, two
+                    percentages; experiments in other parts run at the same time (all, and alone)
+    shadow          before the ramp, or alone: the champion answers, and requests of a share of the
+                    units are repeated to the challenger, whose answers are compared (no shadow). A
+                    percentage, up to 100%, or share beside pairs: how many are needed (500);
+                    agreement: how many of them have to agree (shown, not asked); tolerance: how far
+                    numbers that agree may lie apart (0.01)
 
 A metric, in the goal or in a guardrail:
 
@@ -58,6 +75,7 @@ from typing import Any, assert_never
 import orjson
 from pydantic import ValidationError
 
+from experiments.audience import Among, Audience, Compared, Condition
 from experiments.complaints import problem_of
 from experiments.errors import InvalidFile
 from experiments.form import FileForm
@@ -77,18 +95,21 @@ from experiments.metric import (
     Worse,
 )
 from experiments.model import (
+    WHOLE,
     Alpha,
     BasisPoints,
     Declaration,
     Holdback,
     Horizon,
+    Layer,
     Limits,
     Segments,
+    Shadow,
     experiment_name,
-    parse_unit,
 )
 from experiments.quantities import write_duration, write_rate, write_share
 from experiments.source import read_source
+from experiments.unit import parse_unit
 from registry.refs import Version, model_name
 
 WATCHED_ERRORS = Guardrail(
@@ -116,17 +137,17 @@ def read_declaration(raw: bytes | str) -> Declaration:
 
 def as_dict(declaration: Declaration) -> dict[str, Any]:
     """Return the declaration in the file's own words, every default written out."""
-    limits, alpha = declaration.limits, declaration.alpha
+    limits, alpha, goal = declaration.limits, declaration.alpha, declaration.goal
     return {
         "name": declaration.name,
         "model": declaration.model,
         "challengers": list(declaration.challengers),
         "unit": str(declaration.unit),
-        "share": [write_share(share) for share in declaration.ramp],
-        "goal": _goal_as_dict(declaration.goal),
+        **({"mode": "shadow"} if declaration.shadow_only else {"share": _shares(declaration)}),
+        **({} if goal is None else {"goal": _goal_as_dict(goal)}),
         "guardrails": [_guardrail_as_dict(guardrail) for guardrail in declaration.guardrails],
         "limits": {
-            "min_units": limits.min_units,
+            **({} if declaration.shadow_only else {"min_units": limits.min_units}),
             "min_runtime": write_duration(limits.min_runtime),
             "max_runtime": write_duration(limits.max_runtime),
         },
@@ -153,21 +174,30 @@ def _declaration(form: FileForm) -> Declaration:
     if all(guardrail.key != WATCHED_ERRORS.key for guardrail in guardrails):
         guardrails = (WATCHED_ERRORS, *guardrails)
     holdback, segments = form.holdback, form.segments
+    audience, layer = form.audience, form.layer
     return Declaration(
         name=experiment_name(form.name),
         model=model_name(form.model),
         challengers=tuple(map(Version, form.versions)),
         unit=parse_unit(form.unit),
-        ramp=tuple(BasisPoints(share) for share in form.share),
-        goal=form.goal.declared,
+        ramp=tuple(BasisPoints(share) for share in form.share or ()),
+        goal=form.goal.declared if form.goal else None,
         guardrails=guardrails,
         limits=Limits(form.limits.min_units, form.limits.min_runtime, form.limits.max_runtime),
         alpha=Alpha(form.alpha.harm, form.alpha.promote, form.alpha.sample_ratio),
         deadline=form.deadline,
+        budget=BasisPoints(form.failover.budget) if form.failover else WHOLE,
         horizon=Horizon(form.horizon.units) if form.horizon else None,
         holdback=Holdback(BasisPoints(holdback.share), holdback.span) if holdback else None,
         segments=Segments(segments.header, tuple(segments.values)) if segments else None,
+        audience=Audience(tuple(each.declared for each in audience)) if audience else None,
+        layer=Layer(layer.name, *map(BasisPoints, layer.part)) if layer else None,
+        shadow=form.shadow.declared if form.shadow else None,
     )
+
+
+def _shares(declaration: Declaration) -> list[str]:
+    return [write_share(share) for share in declaration.ramp]
 
 
 def _goal_as_dict(goal: Goal) -> dict[str, Any]:
@@ -228,6 +258,8 @@ def _is_share(asked: Goal | Guardrail) -> bool:
 def _modes_as_dict(declaration: Declaration) -> dict[str, Any]:
     horizon, holdback, segments = declaration.horizon, declaration.holdback, declaration.segments
     words: dict[str, Any] = {}
+    if declaration.budget != WHOLE:
+        words["failover"] = {"budget": write_share(declaration.budget)}
     if horizon is not None:
         words["horizon"] = {"units": horizon.units}
     if holdback is not None:
@@ -237,4 +269,29 @@ def _modes_as_dict(declaration: Declaration) -> dict[str, Any]:
         }
     if segments is not None:
         words["segments"] = {"header": segments.header, "values": list(segments.values)}
+    if declaration.audience is not None:
+        words["audience"] = list(map(_condition_as_dict, declaration.audience.conditions))
+    if (layer := declaration.layer) is not None:
+        part = [write_share(layer.low), write_share(layer.high)]
+        words["layer"] = {"name": layer.name, "part": part}
+    if declaration.shadow is not None:
+        words["shadow"] = _shadow_as_dict(declaration.shadow)
     return words
+
+
+def _shadow_as_dict(shadow: Shadow) -> dict[str, Any]:
+    words: dict[str, Any] = {"share": write_share(shadow.share), "pairs": shadow.pairs}
+    if shadow.agreement is not None:
+        words["agreement"] = write_rate(shadow.agreement)
+    return words | {"tolerance": shadow.tolerance}
+
+
+def _condition_as_dict(condition: Condition) -> dict[str, Any]:
+    words: dict[str, Any] = {"header": condition.header}
+    match condition:
+        case Among(values=values, others=others):
+            return words | {"not in" if others else "in": list(values)}
+        case Compared(order=order, number=number):
+            return words | {order.value: number}
+        case _:
+            assert_never(condition)

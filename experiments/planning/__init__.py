@@ -9,7 +9,9 @@ from experiments.model import Declaration
 from experiments.planning.goal import GoalCourse, GoalForecast, Need, forecast_goal
 from experiments.planning.guardrails import Found, Harm, Safety, forecast_harm, forecast_safety
 from experiments.planning.ramp import HeldBy, Ramp, Rung
-from experiments.planning.warning import rate_text, span, warning_of
+from experiments.planning.reach import Reach
+from experiments.planning.shadow import PairNeed, ShadowForecast, forecast_shadow
+from experiments.planning.warning import rate_text, shadow_warning, span, warning_of
 from experiments.stats.intervals import Insufficient
 from experiments.stats.planning import Course
 
@@ -44,18 +46,21 @@ class Forecast:
     """What an experiment will need.
 
     Args:
-        units_per_second: That come; None where nobody said.
-        goal: Its needs in both modes, or what has to be known first.
+        units_per_second: That come and can be in it; None where nobody said.
+        stages: Of the ramp, which begins when the shadow, if there is one, is over.
+        goal: Its needs in both modes, or what has to be known first; None where there is no goal.
+        shadow: None where there is none.
         warning: Why its traffic, or its horizon, will probably not decide it; None if it will, or
             if that cannot be foreseen.
     """
 
     units_per_second: float | None
     stages: tuple[StageForecast, ...]
-    goal: GoalForecast | Insufficient
+    goal: GoalForecast | Insufficient | None
     guardrails: tuple[Safety, ...]
     harm: tuple[Harm, ...]
     warning: str | None
+    shadow: ShadowForecast | None = None
 
 
 def forecast(declaration: Declaration, units_per_second: float | None = None) -> Forecast:
@@ -70,14 +75,18 @@ def forecast(declaration: Declaration, units_per_second: float | None = None) ->
     *Valid*: asymptotic, and "about": an exact test is asked what it makes of expected counts.
 
     Args:
-        units_per_second: Without it nothing is said about time, and no stage is held by its
-            runtime.
+        units_per_second: That can be in it (`Reach`). Without it nothing is said about time, and
+            no stage is held by its runtime.
 
     Returns:
         `Insufficient` wherever a number would have to be made up.
 
     *Source*: `experiments.planning.goal` and `experiments.planning.guardrails`.
     """
+    shadow = forecast_shadow(declaration, units_per_second)
+    too_slow = shadow_warning(declaration, units_per_second) if units_per_second else None
+    if declaration.shadow_only:
+        return Forecast(units_per_second, (), None, (), (), too_slow, shadow)
     ramp = Ramp.of(declaration, units_per_second)
     course = GoalCourse.of(declaration, ramp)
     goal: GoalForecast | Insufficient
@@ -98,12 +107,16 @@ def forecast(declaration: Declaration, units_per_second: float | None = None) ->
         harm=tuple(
             harm for each in declaration.asked for harm in forecast_harm(declaration, ramp, each)
         ),
-        warning=warning,
+        warning=too_slow or warning,
+        shadow=shadow,
     )
 
 
 def warning_for(declaration: Declaration, units_per_second: float) -> str | None:
     """Return why so much traffic will probably not decide an experiment; the quick part of it."""
+    too_slow = shadow_warning(declaration, units_per_second)
+    if too_slow or declaration.shadow_only:
+        return too_slow
     course = GoalCourse.of(declaration, Ramp.of(declaration, units_per_second))
     if isinstance(course, Insufficient):
         return None
@@ -149,9 +162,12 @@ __all__ = [
     "HeldBy",
     "Insufficient",
     "Need",
+    "PairNeed",
     "Ramp",
+    "Reach",
     "Rung",
     "Safety",
+    "ShadowForecast",
     "StageForecast",
     "forecast",
     "rate_text",

@@ -7,7 +7,8 @@ from math import inf, isfinite, sqrt
 import numpy as np
 from scipy.optimize import brentq
 
-from experiments.assessment import Finding, assess
+from experiments.assessment import assess
+from experiments.finding import Finding
 from experiments.metric import Direction
 from experiments.model import Declaration
 from experiments.planning.expected import LEAST_ALPHA, Known, evidence_of, known, sample_of
@@ -93,7 +94,7 @@ class GoalCourse:
     @classmethod
     def of(cls, declaration: Declaration, ramp: Ramp) -> "GoalCourse | Insufficient":
         """Look at a goal; nothing is computed yet."""
-        goal = declaration.goal
+        goal = declaration.sought
         found = known(goal)
         if isinstance(found, Insufficient):
             return found
@@ -223,7 +224,7 @@ class GoalCourse:
             lambda treated, n: sample_of(
                 self.known, values[treated], n, returning=declaration.returning
             ),
-            key=declaration.goal.metric.key,
+            key=declaration.sought.metric.key,
         )
         found = assess(declaration, evidence).challengers[0].superior
         assert isinstance(found, Finding)
@@ -249,7 +250,7 @@ def forecast_goal(course: GoalCourse) -> tuple[GoalForecast, Course, Course]:
     if declaration.horizon is not None:
         spent = course.within(declaration.horizon.units)
     found = GoalForecast(
-        metric=declaration.goal.metric.key,
+        metric=declaration.sought.metric.key,
         baseline=course.known.baseline,
         effect=course.target - course.known.baseline,
         alpha=course.alpha,

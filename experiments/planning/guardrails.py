@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf, isfinite, log, sqrt
+from math import isfinite, log, sqrt
 
 from scipy.special import ndtri
 
@@ -14,13 +14,9 @@ from experiments.model import Declaration
 from experiments.planning.expected import LEAST_ALPHA, Known, evidence_of, known, sample_of
 from experiments.planning.goal import POWERS, Need, alpha_of, whole
 from experiments.planning.ramp import Ramp
+from experiments.planning.search import first
 from experiments.stats.designs import fixed_signal
 from experiments.stats.intervals import Insufficient
-
-FARTHEST = 1e12
-"""Units beyond which nobody waits."""
-
-_CLOSE_ENOUGH = 1.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ def forecast_safety(declaration: Declaration, ramp: Ramp, guardrail: Guardrail) 
     else:
         way = _Way(declaration, ramp, found)
         once = tuple(way.need(p, _at_one_look(way, guardrail, p)) for p in POWERS)
-        needs = tuple(way.need(p, _first(partial(way.is_kept, power=p))) for p in POWERS)
+        needs = tuple(way.need(p, first(partial(way.is_kept, power=p))) for p in POWERS)
     return Safety(
         metric=guardrail.key,
         margin=_margin(guardrail),
@@ -188,7 +184,7 @@ def _if_none(declaration: Declaration, ramp: Ramp, guardrail: Guardrail) -> Need
     def is_safe(units: float) -> bool:
         return _is_safe(declaration, ramp, guardrail, units, lambda *_: Sample())
 
-    return _need(ramp, guardrail, 1.0, _first(is_safe))
+    return _need(ramp, guardrail, 1.0, first(is_safe))
 
 
 def _need(ramp: Ramp, guardrail: Guardrail, power: float, units: float) -> Need:
@@ -257,7 +253,7 @@ def _found(declaration: Declaration, ramp: Ramp, of: Known, value: float) -> Fou
         seen = Evidence(evidence.stages, segments=dict.fromkeys(named, ()))
         return assess(declaration, seen).challengers[0].any_harm.reached
 
-    units = _first(is_found)
+    units = first(is_found)
     if not isfinite(units):
         return None
     window = of.asked.metric.window
@@ -265,20 +261,6 @@ def _found(declaration: Declaration, ramp: Ramp, of: Known, value: float) -> Fou
     seconds = ramp.seconds(units)
     challenger = max(1, round(units * ramp.rungs[0].lane))
     return Found(challenger, None if seconds is None else seconds + late)
-
-
-def _first(is_so: Callable[[float], bool]) -> float:
-    """Return from how many units on something is so; infinity if never."""
-    high = 8.0
-    while not is_so(high):
-        high *= 2.0
-        if high > FARTHEST:
-            return inf
-    low = high / 2.0
-    while high / low > _CLOSE_ENOUGH and high - low > 1.0:
-        middle = sqrt(low * high)
-        low, high = (low, middle) if is_so(middle) else (middle, high)
-    return high
 
 
 def _gross(asked: Goal | Guardrail) -> float:

@@ -74,7 +74,7 @@ class Ramp:
             rate: Units a second. Without it no stage is held by its runtime.
         """
         limits, lanes = declaration.limits, len(declaration.challengers)
-        part = limits.min_runtime.total_seconds() / len(declaration.ramp)
+        part = limits.min_runtime.total_seconds() / declaration.gates
         rungs = []
         for stage in _stages(declaration):
             fresh = (stage.share - stage.floor) / WHOLE

@@ -1,6 +1,8 @@
 """The warning for an experiment that its traffic, or its horizon, cannot decide."""
 
+from experiments.model import Declaration
 from experiments.planning.goal import GoalCourse
+from experiments.planning.shadow import seconds_in_shadow
 from experiments.stats.planning import Course
 
 LIKELY = 0.5
@@ -16,14 +18,17 @@ def warning_of(course: GoalCourse, open_ended: Course, bounded: Course) -> str |
         least = course.need(0.8, course.bounded(0.8)[1]).compared
         return (
             f"The horizon of {horizon.units:,} units reaches a verdict with {power:.0%} probability"
-            f" if {declaration.goal.metric.key} changes by min_effect; for 80% declare {least:,}."
+            f" if {declaration.sought.metric.key} changes by min_effect; for 80% declare {least:,}."
         )
     need = course.need(LIKELY, curve.sample_for(LIKELY))
     longest = declaration.limits.max_runtime.total_seconds()
-    if ramp.rate is None or (need.seconds is not None and need.seconds <= longest):
+    if ramp.rate is None:
+        return None
+    before = seconds_in_shadow(declaration, ramp.rate)
+    if need.seconds is not None and before + need.seconds <= longest:
         return None
     first = (
-        f"with 50% probability after {span(need.seconds)}"
+        f"with 50% probability after {span(before + need.seconds)}"
         if need.seconds is not None
         else "with less than 50% probability, however long it runs"
     )
@@ -31,6 +36,19 @@ def warning_of(course: GoalCourse, open_ended: Course, bounded: Course) -> str |
         f"At {rate_text(ramp.rate)} this experiment reaches a verdict {first}; "
         f"it ends after {span(longest)}. Send it more traffic, look for a larger effect, or let it "
         "run longer: `tiltyard plan` shows what each needs."
+    )
+
+
+def shadow_warning(declaration: Declaration, rate: float) -> str | None:
+    """Say that so much traffic will not even give enough pairs in time; None if it will."""
+    least, longest = seconds_in_shadow(declaration, rate), declaration.limits.max_runtime
+    if declaration.shadow is None or least <= longest.total_seconds():
+        return None
+    return (
+        f"At {rate_text(rate)} there are {declaration.shadow.pairs:,} pairs in the shadow after "
+        f"{span(least)}; the experiment ends after {span(longest.total_seconds())}. Repeat a "
+        "larger share, ask for fewer pairs, or let it run longer: `tiltyard plan` shows what each "
+        "needs."
     )
 
 

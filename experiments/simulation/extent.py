@@ -57,6 +57,19 @@ def extent_of(
 
 
 def _usual_units(declaration: Declaration, truth: Truth) -> int:
+    before = _in_shadow(declaration)
+    return _rounded(before) if declaration.shadow_only else before + _on_ramp(declaration, truth)
+
+
+def _in_shadow(declaration: Declaration) -> int:
+    """Return units that the shadow may use: more than it asks for, to show what it asks."""
+    shadow = declaration.shadow
+    if shadow is None:
+        return 0
+    return _LONGER * shadow.pairs * len(declaration.challengers) * WHOLE // shadow.share
+
+
+def _on_ramp(declaration: Declaration, truth: Truth) -> int:
     ramp = declaration.ramp
     least = 8 * declaration.limits.min_units * len(declaration.challengers) * WHOLE / ramp[-1]
     floor_share = ramp[-2] / WHOLE if declaration.returning and len(ramp) > 1 else 0.0
@@ -67,7 +80,7 @@ def _usual_units(declaration: Declaration, truth: Truth) -> int:
     variance = source.relative_variance
     lane = ramp[-1] / len(declaration.challengers)
     needed = fixed_units(
-        declaration.goal.min_effect,
+        declaration.sought.min_effect,
         variances=(variance, variance),
         alpha=declaration.alpha.promote / len(declaration.challengers),
         power=REFERENCE_POWER,
@@ -81,6 +94,7 @@ def _usual_units(declaration: Declaration, truth: Truth) -> int:
 
 
 _SPARE = 1.25
+_LONGER = 8
 
 
 def _rounded(units: float) -> int:

@@ -8,7 +8,7 @@ from math import isfinite
 
 import numpy as np
 
-from experiments.assessment import Finding, Verdicts
+from experiments.assessment import Verdicts
 from experiments.decision import (
     Continue,
     Decision,
@@ -21,6 +21,7 @@ from experiments.decision import (
 )
 from experiments.evidence import Evidence
 from experiments.experiment import Experiment
+from experiments.finding import Finding
 from experiments.lifecycle import Event, State, is_transitional
 from experiments.model import Declaration
 from experiments.simulation.division import CONTROL
@@ -43,6 +44,7 @@ class End(StrEnum):
     """How a simulated experiment ended."""
 
     PROMOTED = "promoted"
+    PASSED = "passed"
     ROLLED_BACK = "rolled_back"
     INCONCLUSIVE = "inconclusive"
     HALTED = "halted"
@@ -53,7 +55,7 @@ class Reached:
     """A stage that was opened.
 
     Args:
-        rung: Of the ramp; its length for the holdback.
+        rung: Of the ramp; its length for the holdback, and `BEFORE_RAMP` for the shadow.
         units: That had arrived before it.
         after: Time since the start.
     """
@@ -68,7 +70,8 @@ class Point:
     """Where the evidence stood at one look, for the challenger that is nearest to a verdict.
 
     Args:
-        benefit: Log e-value of the goal, or z within a horizon; None while nothing can be said.
+        benefit: Log e-value of the goal, or z within a horizon; without a goal, of what is weakest
+            of all that is to be shown. None while nothing can be said.
         needed: What it takes; None before the first look within a horizon.
         harm: Log e-value of any harm.
     """
@@ -88,7 +91,8 @@ class Run:
         winner: The challenger that was promoted to the end.
         dropped: Challengers that were taken out while others went on.
         blamed: Challengers that were found harmful: the dropped, and those of a rollback.
-        culprits: Metrics that decided: the goal if promoted, what was worse if rolled back.
+        culprits: Metrics that decided: the goal if promoted, what was worse if rolled back; none
+            if all have passed.
         units, took: Until the verdict; a holdback that finds nothing is not counted.
         looks: Times that it was decided.
         path: One point a look, if that was asked for.
@@ -169,7 +173,7 @@ class _Course:
         self._units = 0
         self._looks = 0
         self._path: list[Point] = []
-        self._reached = [Reached(0, 0, timedelta(0))]
+        self._reached = [Reached(experiment.stage.rung, 0, timedelta(0))]
         self._culprits: tuple[str, ...] = ()
         self._blamed: tuple[Version, ...] = ()
         self._decided: Reached | None = None
@@ -258,7 +262,7 @@ class _Course:
             case Drop(versions=versions):
                 self._blamed += versions
             case Promote() if self._decided is None:
-                self._culprits = (self.experiment.declaration.goal.metric.key,)
+                self._culprits = (self.experiment.declaration.sought.metric.key,)
                 self._decided = self._here(now)
             case Halt():
                 self._culprits, self._decided = ("units",), None
@@ -281,7 +285,7 @@ class _Course:
         """Return when time alone can change something."""
         experiment = self.experiment
         limits = experiment.declaration.limits
-        at_gate = limits.min_runtime / len(experiment.declaration.ramp)
+        at_gate = limits.min_runtime / experiment.declaration.gates
         awaited = [
             self._traffic.next_ripe(),
             experiment.stage.opened_at + at_gate,
@@ -298,6 +302,7 @@ class _Course:
 
 _ENDS = {
     State.PROMOTED: End.PROMOTED,
+    State.PASSED: End.PASSED,
     State.ROLLED_BACK: End.ROLLED_BACK,
     State.INCONCLUSIVE: End.INCONCLUSIVE,
     State.STOPPED: End.HALTED,
@@ -313,8 +318,18 @@ def _point(experiment: Experiment, evidence: Evidence, units: int) -> Point:
 
 def _benefit(found: Verdicts) -> tuple[float, float | None] | None:
     superior = found.superior
+    if superior is None:
+        return _weakest(found)
     if isinstance(superior, Finding):
         return superior.log_e, superior.needed
     if superior.z is None:
         return None
     return superior.z, superior.boundary if isfinite(superior.boundary) else None
+
+
+def _weakest(found: Verdicts) -> tuple[float, float | None] | None:
+    tests = found.in_shadow
+    if tests is None:
+        return None
+    asked = (*tests.not_inferior, *(() if tests.agreement is None else (tests.agreement,)))
+    return min(((each.log_e, each.needed) for each in asked), default=None)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 from scipy.special import betaincinv
 
-from experiments.model import Declaration
+from experiments.model import BEFORE_RAMP, Declaration
 from experiments.simulation.run import End, Run
 from experiments.simulation.truth import Truth, is_better, is_harmful
 from registry.refs import Version
@@ -51,7 +51,7 @@ class Gate:
     """A stage, and how many runs reached it.
 
     Args:
-        rung: Of the ramp; its length for the holdback.
+        rung: Of the ramp; its length for the holdback, and `BEFORE_RAMP` for the shadow.
         units: Median of the units that had arrived before, of those that reached it.
     """
 
@@ -65,10 +65,12 @@ class Summary:
     """What many runs of one declaration and one truth have shown.
 
     Args:
-        ends: By how they ended; they add up.
+        ends: By how they ended, of the ways that there are; they add up.
         dropped: Some challenger was dropped while others went on.
         false_promotions: A challenger was promoted that is not better, or does harm; None if none
             is like that.
+        false_passes: All have passed in the shadow, though the first does harm; None if it does
+            none, or if users meet the challengers.
         false_alarms: A challenger was dropped or rolled back that does no harm; likewise.
         missed_harm: The first challenger does harm, and was not taken out for it; None if it does
             none.
@@ -80,6 +82,7 @@ class Summary:
     ends: dict[End, Share]
     dropped: Share | None
     false_promotions: Share | None
+    false_passes: Share | None
     false_alarms: Share | None
     missed_harm: Share | None
     taken: Taken
@@ -103,15 +106,21 @@ def summarise(runs: Sequence[Run], declaration: Declaration, truth: Truth) -> Su
     def share(which: Sequence[bool]) -> Share:
         return exact_share(sum(which), len(runs))
 
-    rungs = len(declaration.ramp) + (declaration.holdback is not None)
-    ends = {end: [run for run in runs if run.end is end] for end in End}
+    first_rung = 0 if declaration.shadow is None else BEFORE_RAMP
+    last_rung = len(declaration.ramp) + (declaration.holdback is not None)
+    ends = {end: [run for run in runs if run.end is end] for end in _ends(declaration)}
     return Summary(
         runs=len(runs),
         ends={end: exact_share(len(found), len(runs)) for end, found in ends.items()},
         dropped=share([bool(run.dropped) for run in runs]) if several else None,
         false_promotions=(
             share([_is_false(run, first, better=better) for run in runs])
-            if several or not better
+            if (several or not better) and not declaration.shadow_only
+            else None
+        ),
+        false_passes=(
+            share([run.end is End.PASSED for run in runs])
+            if harmful and declaration.shadow_only
             else None
         ),
         false_alarms=(
@@ -127,8 +136,15 @@ def summarise(runs: Sequence[Run], declaration: Declaration, truth: Truth) -> Su
         taken=_taken(runs),
         taken_by_end={end: _taken(found) for end, found in ends.items() if found},
         decided_by=dict(Counter(key for run in runs for key in run.culprits).most_common()),
-        gates=tuple(_gate(runs, rung) for rung in range(rungs)),
+        gates=tuple(_gate(runs, rung) for rung in range(first_rung, last_rung)),
     )
+
+
+def _ends(declaration: Declaration) -> tuple[End, ...]:
+    """Return the ways in which such an experiment can end."""
+    if declaration.shadow_only:
+        return (End.PASSED, End.ROLLED_BACK, End.INCONCLUSIVE)
+    return tuple(end for end in End if end is not End.PASSED)
 
 
 def exact_share(count: int, of: int, *, alpha: float = 0.05) -> Share:

@@ -13,6 +13,7 @@ from experiments.model import Declaration, Stage
 from experiments.simulation.division import CHAMPION, parts_of
 from experiments.simulation.generated import source_of
 from experiments.simulation.heaps import Heap
+from experiments.simulation.pairing import Pairing
 from experiments.simulation.sources import Source
 from experiments.simulation.truth import Truth, premises
 from registry.refs import Version
@@ -91,6 +92,7 @@ class Traffic:
         }
         self._matured: dict[str, int] = dict.fromkeys(self._ripening, 0)
         self._compared = 0
+        self._pairing = Pairing(declaration, truth, rng)
 
     def arrive(
         self, n: int, stage: Stage, dropped: tuple[Version, ...], now: datetime, *, drift: float
@@ -100,6 +102,9 @@ class Traffic:
         Args:
             drift: What every metric's value is multiplied with at this moment, in every arm.
         """
+        if stage.shadow:
+            self._pairing.arrive(n, stage, dropped, drift=drift)
+            return
         parts = parts_of(stage, dropped)
         rest = max(0.0, 1.0 - sum(parts.values()))
         *met, veterans = self._rng.multinomial(n, [*parts.values(), rest]).tolist()
@@ -110,13 +115,15 @@ class Traffic:
     def evidence(self, stages: tuple[Stage, ...], now: datetime) -> Evidence:
         """Return what may be looked at by now."""
         self._ripen(now)
+        live = tuple(stage for stage in stages if not stage.shadow)
         return Evidence(
-            stages=tuple(self._stage(stage, None) for stage in stages),
+            stages=tuple(self._stage(stage, None) for stage in live),
             segments={
-                value: tuple(self._stage(stage, index) for stage in stages)
+                value: tuple(self._stage(stage, index) for stage in live)
                 for index, value in enumerate(self._values, start=1)
             },
             matured={key: Matured(units, self._compared) for key, units in self._matured.items()},
+            shadow=self._pairing.evidence(stages),
         )
 
     def next_ripe(self) -> datetime | None:

@@ -20,6 +20,7 @@ from experiments.metric import (
     Worse,
 )
 from experiments.model import Declaration
+from experiments.pairs import AGREEMENT
 from experiments.quantities import write_number, write_rate
 from experiments.spelling import did_you_mean
 
@@ -49,7 +50,10 @@ class Truth:
         baselines: The champion's values, by metric key; each goes before the file's.
         drift: Relative change of every value, with everybody, from the first unit to the last.
         visits: Mean number of requests of a unit, where units return.
-        alike: How much outcomes of one unit resemble each other (intraclass correlation), 0 to 1.
+        alike: How much outcomes of one unit resemble each other (intraclass correlation), 0 to 1;
+            in the shadow, how much both answers do.
+        agreement: Share of the first challenger's answers that agree in the shadow; the others'
+            all do.
     """
 
     effect: float = 0.0
@@ -58,6 +62,7 @@ class Truth:
     drift: float = 0.0
     visits: float = 3.0
     alike: float = 0.3
+    agreement: float = 1.0
 
     def __post_init__(self) -> None:
         if not -1.0 <= self.effect <= 1000.0:
@@ -72,6 +77,8 @@ class Truth:
             raise ValueError(f"a drift is above -1 and at most 10, not {self.drift:g}")
         if not self.visits >= 1.0 or not 0.0 <= self.alike < 1.0:
             raise ValueError("a unit comes at least once, and `alike` is from 0 to below 1")
+        if not 0.0 <= self.agreement <= 1.0:
+            raise ValueError(f"an agreement is from 0% to 100%, not {self.agreement:g}")
 
     def factor(self, asked: Goal | Guardrail) -> float:
         """Return what the first challenger multiplies a metric's value with."""
@@ -116,8 +123,13 @@ def premises(declaration: Declaration, truth: Truth) -> tuple[Premise, ...]:
                 f"{declaration.name} has no metric {key}{did_you_mean(key, keys)}; "
                 f"it has {', '.join(keys)}"
             )
-    if declaration.goal.metric.key in truth.harm:
-        raise ValueError(f"{declaration.goal.metric.key} is the goal: its change is the effect")
+    goal = declaration.goal
+    if goal is not None and goal.metric.key in truth.harm:
+        raise ValueError(f"{goal.metric.key} is the goal: its change is the effect")
+    if goal is None and truth.effect:
+        raise ValueError("with mode: shadow there is no goal, so there is no effect on it")
+    if declaration.shadow is None and truth.agreement != 1.0:
+        raise ValueError(f"{declaration.name} has no shadow, so no answers are compared")
     found = tuple(_premise(asked, truth) for asked in declaration.asked)
     for premise in found:
         _can_be(premise, truth)
@@ -125,8 +137,10 @@ def premises(declaration: Declaration, truth: Truth) -> tuple[Premise, ...]:
 
 
 def is_better(declaration: Declaration, truth: Truth) -> bool:
-    """Return whether the first challenger ought to be promoted."""
-    return _gain(declaration, truth) > 0 and not _beyond(declaration, truth)
+    """Return whether the first challenger ought to be promoted, or to pass."""
+    if _beyond(declaration, truth):
+        return False
+    return declaration.shadow_only or _gain(declaration, truth) > 0
 
 
 def is_harmful(declaration: Declaration, truth: Truth) -> bool:
@@ -142,13 +156,18 @@ def write_value(metric: Metric, value: float) -> str:
 
 
 def _gain(declaration: Declaration, truth: Truth) -> float:
-    up = declaration.goal.direction is Direction.INCREASE
+    if declaration.shadow_only:
+        return 0.0
+    up = declaration.sought.direction is Direction.INCREASE
     return truth.effect if up else -truth.effect
 
 
 def _beyond(declaration: Declaration, truth: Truth) -> tuple[str, ...]:
-    """Return the guardrails that the first challenger leaves by more than the margin."""
-    return tuple(
+    """Return what the first challenger leaves by more than is allowed: guardrails, agreement."""
+    shadow = declaration.shadow
+    least = shadow.agreement if shadow is not None else None
+    apart = (AGREEMENT,) if least is not None and truth.agreement < least else ()
+    return apart + tuple(
         premise.key
         for premise in premises(declaration, truth)
         if isinstance(premise.asked, Guardrail)

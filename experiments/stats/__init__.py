@@ -17,6 +17,7 @@ module           question
 `ratio`          does one sum over another differ, seen by groups of units?
 `quantiles`      do quantiles of times differ?
 `proportion`     is one arm's rate below a bound, and where does it lie?
+`paired`         of two answers to the same request, which is bad more often?
 `sample_ratio`   did the arms receive the shares they were promised?
 `combine`        what do several e-values say together, and which stand alone?
 `effects`        how large is the difference in rates?

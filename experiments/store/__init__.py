@@ -29,7 +29,11 @@ class Kind(StrEnum):
     HOST = "host"
     RECEIPT = "receipt"
     EDGE = "edge"
-    """Heartbeats of the edge agents; these expire."""
+    """Heartbeats of the edge agents; these expire, and a store that is started again has none."""
+    MEMBER = "member"
+    """Edges that have not ended in order; these expire a day after they were last heard of."""
+    DRILL = "drill"
+    """A model's rollback drills."""
     TRAIL = "trail"
     """How an experiment's intervals moved over time, for pictures."""
     LANE = "lane"
@@ -81,6 +85,8 @@ class Batch:
         slots: Units seen, per cell, as slot numbers. A slot adds 1 to its cell only the first
             time that it is met under the cell's name in the cell's stage, in whichever cell:
             a unit counts once a stage.
+        values: What to merge into each cell's moments, in order, with the slots of the units that
+            gave it: the first value of a slot counts, as above, and every value without one.
     """
 
     source: str
@@ -88,6 +94,7 @@ class Batch:
     end: int
     counts: Mapping[Cell, int] = field(default_factory=dict)
     slots: Mapping[Cell, frozenset[int]] = field(default_factory=dict)
+    values: Mapping[Cell, Sequence[tuple[int | None, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +162,12 @@ class Store(Protocol):
 
     async def beat(self, kind: Kind, name: str, body: bytes, *, ttl: timedelta) -> None:
         """Write a document that disappears unless it is written again within `ttl`."""
+
+    async def age(self) -> timedelta:
+        """Return for how long, at least, the store has been there without a break.
+
+        Only a heartbeat that is missing for less than that is missing because nobody sent it.
+        """
 
     def watch(self, *kinds: Kind) -> AbstractAsyncContextManager[AsyncIterator[tuple[Kind, str]]]:
         """Tell the name of each document of these kinds that is written or beaten from now on.

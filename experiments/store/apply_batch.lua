@@ -2,11 +2,14 @@
 --   KEYS[1]  positions, a hash of source to how far it has been applied
 --   KEYS[..] for each count: the counters, a hash of cell to number
 --   KEYS[..] for each set of units: the counters, then the bitmap of slots met in the stage
+--   KEYS[..] for each set of values: the moments, then the bitmap of slots met in the stage
 --   ARGV[1]  source
 --   ARGV[2]  start, ARGV[3] end of the stretch that the batch covers
---   ARGV[4]  number of counts
+--   ARGV[4]  number of counts, ARGV[5] number of sets of units
 --   ARGV[..] for each count: cell, amount
 --   ARGV[..] for each set of units: cell, slots as little-endian unsigned 32-bit integers
+--   ARGV[..] for each set of values: cell, values as little-endian pairs of a signed 32-bit slot,
+--            -1 where the value is of nobody who could come again, and a double
 -- Returns how far the source has been applied.
 --
 -- The position is written first: if Redis is out of memory it refuses the first write of a
@@ -17,7 +20,7 @@ if applied and tonumber(applied) ~= tonumber(ARGV[2]) then
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 
-local key, arg = 2, 5
+local key, arg = 2, 6
 for _ = 1, tonumber(ARGV[4]) do
     redis.call('HINCRBY', KEYS[key], ARGV[arg], ARGV[arg + 1])
     key, arg = key + 1, arg + 2
@@ -35,27 +38,40 @@ local function shared(bitmap)
     return read[bitmap]
 end
 
-local function mark(bitmap, slots)
+-- Says whether the slot had not been met, where `before` is what `shared` gives.
+local function mark(bitmap, before, slot)
+    local byte = string.byte(before.met, bit.rshift(slot, 3) + 1) or 0
+    if before.set[slot] or bit.band(byte, bit.rshift(128, bit.band(slot, 7))) ~= 0 then
+        return false
+    end
+    redis.call('SETBIT', bitmap, string.format('%d', slot), '1')
+    before.set[slot] = true
+    return true
+end
+
+for _ = 1, tonumber(ARGV[5]) do
+    local slots, bitmap, fresh = ARGV[arg + 1], KEYS[key + 1], 0
     local before = shared(bitmap)
-    local met, set = before.met, before.set
-    local fresh = 0
     for at = 1, #slots, 4 do
-        local slot = struct.unpack('<I4', slots, at)
-        local byte = string.byte(met, bit.rshift(slot, 3) + 1) or 0
-        if not set[slot] and bit.band(byte, bit.rshift(128, bit.band(slot, 7))) == 0 then
-            redis.call('SETBIT', bitmap, string.format('%d', slot), '1')
-            set[slot] = true
+        if mark(bitmap, before, struct.unpack('<I4', slots, at)) then
             fresh = fresh + 1
         end
     end
-    return fresh
-end
-
-while key <= #KEYS do
-    local fresh = mark(KEYS[key + 1], ARGV[arg + 1])
     if fresh > 0 then
         redis.call('HINCRBY', KEYS[key], ARGV[arg], fresh)
     end
     key, arg = key + 2, arg + 2
 end
+
+while key <= #KEYS do
+    local values, bitmap = ARGV[arg + 1], KEYS[key + 1]
+    for at = 1, #values, 12 do
+        local slot, value = struct.unpack('<i4d', values, at)
+        if slot < 0 or mark(bitmap, shared(bitmap), slot) then
+            merge(moments(KEYS[key], ARGV[arg]), value, 0)
+        end
+    end
+    key, arg = key + 2, arg + 2
+end
+write_moments()
 return ARGV[3]

@@ -5,7 +5,12 @@
 --   ARGV[2]  body
 --   ARGV[3]  milliseconds to live
 --   ARGV[4]  channel of the kind
+--   ARGV[5]  1 if it need not outlive Redis: then nobody waits for the disk
 -- Hash fields cannot expire by themselves, so each beat sweeps out what has.
+if ARGV[5] == '1' then
+    redis.set_repl(redis.REPL_NONE)
+end
+
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 

@@ -22,7 +22,7 @@ from experiments.store import (
     Store,
     Stored,
 )
-from experiments.store.pairs import check_pairs
+from experiments.store.pairs import check_batch, check_pairs
 from experiments.store.slots import check_slots
 
 _HOUR = timedelta(hours=1)
@@ -71,6 +71,7 @@ class MemoryStore(Store):
     def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now
         self._connected = True
+        self._connected_since = now()
         self._documents: dict[Kind, dict[str, _Document]] = defaultdict(dict)
         self._watchers: dict[_Changes, frozenset[Kind]] = {}
         self._lease: _Lease | None = None
@@ -90,6 +91,7 @@ class MemoryStore(Store):
     def reconnect(self) -> None:
         """Be reachable again; whoever watched has to begin anew."""
         self._connected = True
+        self._connected_since = self._now()
 
     async def read(self, kind: Kind, name: str) -> Stored | None:
         self._check_connected()
@@ -119,6 +121,10 @@ class MemoryStore(Store):
         self._check_connected()
         stored = Stored(body, self._revision(kind, name) + 1)
         self._put(kind, name, _Document(stored, self._now() + ttl))
+
+    async def age(self) -> timedelta:
+        self._check_connected()
+        return self._now() - self._connected_since
 
     @asynccontextmanager
     async def watch(self, *kinds: Kind) -> AsyncIterator[AsyncIterator[Change]]:
@@ -150,8 +156,7 @@ class MemoryStore(Store):
             self._lease = None
 
     async def apply(self, batch: Batch) -> int:
-        for slots in batch.slots.values():
-            check_slots(slots)
+        check_batch(batch)
         self._check_connected()
         applied = self._positions.get(batch.source, batch.start)
         if batch.start != applied:
@@ -163,6 +168,14 @@ class MemoryStore(Store):
             fresh = slots - met
             self._add(cell, len(fresh))
             met |= fresh
+        for cell, values in batch.values.items():
+            met = self._met[cell.experiment, cell.name, cell.stage]
+            for slot, value in values:
+                if slot in met:
+                    continue
+                if slot is not None:
+                    met.add(slot)
+                self._merge(cell, value, 0.0)
         self._positions[batch.source] = batch.end
         return batch.end
 

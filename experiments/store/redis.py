@@ -36,7 +36,7 @@ from experiments.store import (
     Store,
     Stored,
 )
-from experiments.store.pairs import check_pairs
+from experiments.store.pairs import check_batch, check_pairs
 from experiments.store.slots import check_slots
 from registry.refs import Version
 
@@ -47,8 +47,9 @@ _CONNECTIONS = 64
 _HOUR_SECONDS = 3600
 
 _PAIR = struct.Struct("<2d")
+_VALUE = struct.Struct("<id")
 _MOMENTS = struct.Struct("<Q7d")
-"""As observe_outcomes.lua keeps them."""
+"""As moments.lua keeps them."""
 
 
 class RedisStore(Store):
@@ -63,8 +64,8 @@ class RedisStore(Store):
         self._beat = self._script("beat")
         self._lead = self._script("lead")
         self._resign = self._script("resign")
-        self._apply_batch = self._script("apply_batch")
-        self._observe_outcomes = self._script("observe_outcomes")
+        self._apply_batch = self._script("moments", "apply_batch")
+        self._observe_outcomes = self._script("moments", "observe_outcomes")
         self._read_readings = self._script("read_readings")
 
     @classmethod
@@ -123,8 +124,13 @@ class RedisStore(Store):
         async with _translated_errors(self._redis):
             await self._beat(
                 keys=self._drawer(kind),
-                args=[name, body, _milliseconds(ttl), self._channel(kind)],
+                args=[name, body, _milliseconds(ttl), self._channel(kind), int(kind is Kind.EDGE)],
             )
+
+    async def age(self) -> timedelta:
+        async with _translated_errors(self._redis):
+            found = await self._redis.info("server")
+        return timedelta(seconds=int(found["uptime_in_seconds"]))
 
     @asynccontextmanager
     async def watch(self, *kinds: Kind) -> AsyncIterator[AsyncIterator[tuple[Kind, str]]]:
@@ -153,18 +159,21 @@ class RedisStore(Store):
             await self._resign(keys=[self._key("lease")], args=[fence])
 
     async def apply(self, batch: Batch) -> int:
-        for slots in batch.slots.values():
-            check_slots(slots)
+        check_batch(batch)
         keys = [self._key("positions")]
         args: list[str | int | bytes] = [batch.source, batch.start, batch.end]
         counts = [(cell, amount) for cell, amount in batch.counts.items() if amount]
-        args.append(len(counts))
+        args += [len(counts), len(batch.slots)]
         for cell, amount in counts:
             keys.append(self._counters(cell.experiment))
             args += [_field(cell), amount]
         for cell, slots in batch.slots.items():
             keys += [self._counters(cell.experiment), f"{self._met(cell)}:{cell.stage}"]
             args += [_field(cell), struct.pack(f"<{len(slots)}I", *slots)]
+        for cell, values in batch.values.items():
+            keys += [self._moments(cell.experiment), f"{self._met(cell)}:{cell.stage}"]
+            packed = [_VALUE.pack(-1 if slot is None else slot, value) for slot, value in values]
+            args += [_field(cell), b"".join(packed)]
         async with _translated_errors(self._redis):
             return int(await self._apply_batch(keys=keys, args=args))
 
@@ -219,9 +228,10 @@ class RedisStore(Store):
             },
         )
 
-    def _script(self, name: str) -> AsyncScript:
-        text = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
-        return self._redis.register_script(text)
+    def _script(self, *names: str) -> AsyncScript:
+        folder = files(__package__)
+        texts = [folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names]
+        return self._redis.register_script("\n".join(texts))
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}{name}"

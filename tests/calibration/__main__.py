@@ -12,6 +12,7 @@ from tests.calibration.margins import margins
 from tests.calibration.picture import draw
 from tests.calibration.race import race
 from tests.calibration.report import Report
+from tests.calibration.shadow import gates, shadows
 from tests.calibration.traps import traps
 from tests.calibration.work import Scale, judge_all
 from tests.calibration.written import as_markdown
@@ -29,12 +30,13 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     scale = Scale(asked.seed, QUICK if asked.quick else asked.part, asked.jobs)
     started = time.monotonic()
-    every = (*cases(), *margins())
+    every = (*cases(), *margins(), *shadows())
     report = Report(
         seed=scale.seed,
         part=scale.part,
         racers=race(scale),
         canaries=canaries(scale),
+        gates=gates(scale),
         traps=traps(scale),
         cases=every,
         rates=judge_all(every, scale),

@@ -4,16 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from experiments.metric import Direction, Goal, Guardrail, Metric
-from experiments.model import (
-    BasisPoints,
-    Declaration,
-    ExperimentName,
-    HeaderUnit,
-    Horizon,
-    Limits,
-    RequestUnit,
-    Segments,
-)
+from experiments.model import BasisPoints, Declaration, ExperimentName, Horizon, Limits, Segments
+from experiments.unit import HeaderUnit, RequestUnit
 from registry.refs import ModelName, Version
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

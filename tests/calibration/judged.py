@@ -5,8 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from scipy.stats import binomtest
 
-from experiments.assessment import Finding, assess
+from experiments.assessment import Verdicts as Challenger
+from experiments.assessment import assess
 from experiments.evidence import Evidence
+from experiments.finding import Finding
 from experiments.looks import Look, due
 from experiments.model import Declaration, Horizon
 
@@ -67,12 +69,11 @@ class Verdicts:
         if found.sample_ratio.reached:
             self.said.add(HALTED)
         for verdicts in found.challengers:
-            assert isinstance(verdicts.superior, Finding)
-            if verdicts.superior.reached:
+            if isinstance(verdicts.superior, Finding) and verdicts.superior.reached:
                 self.said.add(PROMOTED)
             if verdicts.any_harm.reached:
                 self.said.add(HARMED)
-            if any(finding.reached for finding in verdicts.not_inferior):
+            if any(finding.reached for finding in (*verdicts.not_inferior, *_shown(verdicts))):
                 self.said.add(SAFE)
         if self.horizon is not None and PROMOTED_IN_TIME not in self.said:
             self._look(evidence, self.horizon)
@@ -85,6 +86,14 @@ class Verdicts:
                 self.taken += (look,)
                 if look.crossed:
                     self.said.add(PROMOTED_IN_TIME)
+
+
+def _shown(verdicts: Challenger) -> tuple[Finding, ...]:
+    """Return what is shown of a challenger in the shadow: agreement, or else its guardrails."""
+    tests = verdicts.in_shadow
+    if tests is None:
+        return ()
+    return tests.not_inferior if tests.agreement is None else (tests.agreement,)
 
 
 def verdicts_on(

@@ -26,6 +26,7 @@ from tests.calibration.traffic import RAMP, traffic
 from tests.calibration.worlds import Categories, Latencies, Shares, Stars, Values
 
 UNSEEN = Metric("goal", Binary())
+AT_MARGIN = "at its margin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def _case(margin: _Margin) -> Case:
         UNSEEN, guardrails=[margin.guardrail], ramp=RAMP, returning=margin.returning
     )
     return Case(
-        f"{margin.kind}, at its margin",
+        f"{margin.kind}, {AT_MARGIN}",
         DRIFTING if margin.drift else RAMPED,
         declared,
         Simple(margin.world, flow, margin.guardrail.key),

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiments.assessment import Finding, assess
+from experiments.assessment import assess
 from experiments.evidence import Evidence, Sample, StageEvidence, Tally
+from experiments.finding import Finding
 from experiments.looks import Look, due
 from experiments.metric import Binary, Metric
 from experiments.model import Declaration, Horizon

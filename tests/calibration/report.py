@@ -6,6 +6,7 @@ from tests.calibration.canary import Canaries
 from tests.calibration.case import Case
 from tests.calibration.judged import HALTED, Rate
 from tests.calibration.race import OURS, OURS_BOUNDED, Racer
+from tests.calibration.shadow import Gates
 from tests.calibration.traps import Trap
 
 MOST_OPEN_ENDED, MOST_BOUNDED, MOST_CANARY = 1.15, 0.80, 400
@@ -31,6 +32,7 @@ class Report:
     rates: dict[str, dict[str, Rate]]
     racers: tuple[Racer, ...]
     canaries: Canaries
+    gates: Gates
     traps: tuple[Trap, ...]
 
     @property
@@ -58,7 +60,7 @@ class Report:
     def bars(self) -> tuple[Bar, ...]:
         """What must hold."""
         judged = [rate for _, _, rate in self.judged]
-        judged += [self.halted, self.canaries.false]
+        judged += [self.halted, self.canaries.false, self.gates.false]
         judged += [self.racer(name).wrong for name in (OURS, OURS_BOUNDED)]
         judged += [trap.ours for trap in self.traps]
         too_many = [rate for rate in judged if not rate.kept]

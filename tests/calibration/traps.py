@@ -17,6 +17,7 @@ from tests.calibration.pitfalls import (
     tuning,
     zero_cells,
 )
+from tests.calibration.shadow import failing_together
 from tests.calibration.work import Scale, generator, together
 
 FALSE = "false verdicts"
@@ -120,6 +121,15 @@ PAIRS = (
         late_labels,
         400,
         ANY_VERDICT,
+    ),
+    Pair(
+        "Failing together",
+        "ratio of pairs in which one alone fails",
+        "ratio of the rates, from pairs",
+        failing_together,
+        400,
+        0.05,
+        "false rollbacks",
     ),
 )
 

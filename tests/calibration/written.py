@@ -16,8 +16,11 @@ from tests.calibration.judged import (
     SAFE,
     Rate,
 )
+from tests.calibration.margins import AT_MARGIN
 from tests.calibration.race import BATCH, FIXED, REACH, Racer
 from tests.calibration.report import Bar, Report
+from tests.calibration.shadow import BATCH as PAIRS_BATCH
+from tests.calibration.shadow import LOOKS as PAIRS_LOOKS
 
 _HEAD = """# Calibration
 
@@ -60,6 +63,14 @@ Goal, errors and latency are watched, no baseline is declared, and `decide` look
 requests.
 """
 
+_SHADOW = """
+## In the shadow
+
+Nobody meets the challenger: its answers are compared with the champion's to the same requests, of
+which both fail in some. Agreement of 95 % is declared, errors may be doubled, a ramp follows, and
+`decide` looks after every {batch} pairs.
+"""
+
 _TRAPS = """## Traps
 
 The naive method and the engine on the same runs.
@@ -77,6 +88,7 @@ def as_markdown(report: Report) -> str:
             _RACE.format(batch=BATCH, fixed=FIXED, reach=REACH),
             _race(report.racers),
             *_canary(report),
+            *_shadow(report),
             "## False verdicts without any effect\n",
             _false(report, at_margin=False),
             f"\nSample ratio, all cases together: {_rate(report.halted)}.\n",
@@ -131,9 +143,23 @@ def _canary(report: Report) -> tuple[str, ...]:
     )
 
 
+def _shadow(report: Report) -> tuple[str, ...]:
+    found = report.gates
+    middle = [float(numpy.median(each)) for each in (found.failing, found.differing, found.like)]
+    opened = 100 * float(numpy.isfinite(found.like).mean())
+    return (
+        _SHADOW.format(batch=PAIRS_BATCH),
+        f"A challenger that fails in 10 % of the pairs more than the champion is rolled back after "
+        f"a median of {middle[0]:.0f} pairs; one whose answers agree in 85 % after "
+        f"{middle[1]:.0f}. One that fails as rarely and agrees in 98 % meets its first user after "
+        f"{middle[2]:.0f} ({opened:.0f} % do within {PAIRS_BATCH * PAIRS_LOOKS:,}), and is rolled "
+        f"back in {_rate(found.false)} (alpha {100 * found.false.alpha:g} %).\n",
+    )
+
+
 def _false(report: Report, *, at_margin: bool) -> str:
     verdicts = (HARMED, SAFE) if at_margin else (PROMOTED, PROMOTED_IN_TIME, HARMED)
-    cases = [case for case in report.cases if (SAFE in case.verdicts) == at_margin]
+    cases = [case for case in report.cases if case.kind.endswith(AT_MARGIN) == at_margin]
     alphas = {v: r.alpha for case in cases for v, r in report.rates[case.name].items()}
     head = ("metric", "setting", "runs", *(f"{v} (alpha {100 * alphas[v]:g} %)" for v in verdicts))
     rows = []

@@ -164,6 +164,8 @@ async def test_an_unknown_model_is_said_to_be_unknown(catalog: Catalog) -> None:
         catalog.set_aliases(DIGITS, Aliases()),
         catalog.record(change(1, after=1)),
         catalog.history(DIGITS),
+        catalog.holdout(DIGITS),
+        catalog.set_holdout(DIGITS, 500),
     ):
         with pytest.raises(UnknownModel, match="digits"):
             await asked
@@ -173,6 +175,15 @@ async def test_an_unknown_version_is_said_to_be_unknown(catalog: Catalog, artifa
     await catalog.register(DIGITS, artifact)
     with pytest.raises(UnknownVersion, match="digits has no version 2"):
         await catalog.version(VersionRef(DIGITS, Version(2)))
+
+
+async def test_a_holdout_is_kept_until_there_is_another(catalog: Catalog, artifact: Path) -> None:
+    await catalog.register(DIGITS, artifact)
+    assert await catalog.holdout(DIGITS) == 0
+    for points in (500, 0, 9_999, 9_999):
+        await catalog.set_holdout(DIGITS, points)
+        assert await catalog.holdout(DIGITS) == points
+    assert await catalog.history(DIGITS) == ()
 
 
 async def test_a_new_model_has_no_aliases_and_no_history(catalog: Catalog, artifact: Path) -> None:

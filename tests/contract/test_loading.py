@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,44 @@ def test_a_model_of_ones_own_brings_its_code_along(tmp_path: Path) -> None:
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
     )
     assert (done.stdout.strip(), done.stderr) == (str((ROWS[:2] * 2).tolist()), "")
+
+
+class Spelling:
+    """Takes texts and a parameter; answers whole, or letter by letter."""
+
+    def predict(self, frame: pd.DataFrame, params: dict[str, str]) -> list[str]:
+        return [self._joined(text, params) for text in frame["text"]]
+
+    def predict_stream(self, row: dict[str, str], params: dict[str, str]) -> Iterator[str]:
+        for letter in row["text"]:
+            yield letter + params["between"]
+
+    @staticmethod
+    def _joined(text: str, params: dict[str, str]) -> str:
+        return params["between"].join(text)
+
+
+def test_a_model_with_parameters_and_a_stream_keeps_both(tmp_path: Path) -> None:
+    example = pd.DataFrame({"text": ["abc"]})
+    folder = save_python_model(
+        Spelling(), tmp_path / "saved", example=example, params={"between": "-"}
+    )
+    model = loaded(folder, tmp_path / "work")
+    asked = {"text": np.array(["xyz"], dtype=object)}
+    assert model.predict(asked)["output-0"].tolist() == ["x-y-z"]
+    plus = model.parameters({"between": "+", "priority": 1})
+    assert model.predict(asked, plus)["output-0"].tolist() == ["x+y+z"]
+    assert model.streams
+    pieces = [piece["output-0"].tolist() for piece in model.predict_stream(asked, plus)]
+    assert pieces == [["x+"], ["y+"], ["z+"]]
+    with pytest.raises(InvalidInput, match="between"):
+        model.parameters({"between": ["+"]})
+
+
+def test_a_model_without_a_stream_has_none(saved: Path, tmp_path: Path) -> None:
+    model = loaded(saved, tmp_path / "work")
+    assert not model.streams
+    assert model.parameters({"anything": 1}) == {}
 
 
 def test_what_a_model_raises_reaches_the_caller(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from serving.errors import SystemDidNotStart
-from serving.local.ports import CALM_PORTS, free_ports, is_free, with_free_ports
+from serving.local.ports import CALM_PORTS, free_ports, free_run, is_free, with_free_ports
 from serving.settings import Settings
 
 
@@ -39,6 +39,27 @@ def test_ports_that_are_taken_are_replaced_and_the_others_stay() -> None:
         assert chosen.ray_dashboard_url != f"http://127.0.0.1:{ray}"
 
 
+def test_edges_have_ports_in_a_row_and_move_together() -> None:
+    with ExitStack() as stack:
+        taken = listening(stack)
+        chosen = with_free_ports(Settings(edge_port=taken - 1, edges=3))
+        ports = [edge.edge_port for edge in chosen.local_edges]
+        assert ports == [ports[0], ports[0] + 1, ports[0] + 2]
+        assert taken not in ports
+        assert all(is_free("127.0.0.1", port) for port in ports)
+        assert [edge.edge_name for edge in chosen.local_edges] == ["edge-0", "edge-1", "edge-2"]
+
+
+def test_ports_of_edges_keep_clear_of_the_others() -> None:
+    chosen = with_free_ports(Settings(edge_port=8080, control_port=8081, edges=2))
+    assert chosen.control_port not in [edge.edge_port for edge in chosen.local_edges]
+
+
+def test_there_is_no_row_beyond_the_last_port() -> None:
+    assert free_run(65_535, 1) <= 65_535
+    assert free_run(65_535, 2) < 65_535
+
+
 def test_free_ports_are_distinct_and_outside_the_range_of_connections() -> None:
     found = free_ports(50)
     assert len(set(found)) == 50
@@ -65,9 +86,20 @@ def test_what_is_said_to_be_elsewhere_is_not_started_here(elsewhere) -> None:
         {"max_body_bytes": -1},
         {"retry_body_bytes": 0},
         {"edge_name": "../../elsewhere"},
+        {"edges": 0},
+        {"edges": 1000},
         {"tick": 0},
     ],
 )
 def test_settings_that_cannot_be_are_refused(wrong) -> None:
     with pytest.raises(ValidationError):
         Settings(**wrong)
+
+
+def test_edges_and_their_metrics_have_ports_of_their_own() -> None:
+    with ExitStack() as stack:
+        taken = listening(stack)
+        chosen = with_free_ports(Settings(edges=3, edge_port=taken, edge_metrics_port=taken))
+        ports = [(each.edge_port, each.edge_metrics_port) for each in chosen.local_edges]
+        assert len({port for pair in ports for port in pair}) == 6
+        assert taken not in {port for pair in ports for port in pair}

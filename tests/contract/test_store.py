@@ -105,6 +105,11 @@ class TestHeartbeats:
         assert stored is not None
         assert stored.body == b"kept"
 
+    async def test_the_store_tells_for_how_long_it_has_been_there(self, bench: Bench) -> None:
+        before = await bench.store.age()
+        await bench.elapse(LONGER)
+        assert timedelta(0) <= before <= await bench.store.age()
+
     async def test_an_expired_document_is_created_not_replaced(self, bench: Bench) -> None:
         await bench.store.beat(Kind.EDGE, "edge-0", b"beat", ttl=SHORT)
         await bench.elapse(LONGER)

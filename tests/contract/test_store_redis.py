@@ -40,6 +40,7 @@ EVERYTHING: dict[str, Callable[[Store], Awaitable[object]]] = {
     "write": lambda store: store.write(Kind.ROUTE, "digits", b"", expected=ANY),
     "delete": lambda store: store.delete(Kind.ROUTE, "digits"),
     "beat": lambda store: store.beat(Kind.EDGE, "edge-0", b"", ttl=LONG),
+    "age": lambda store: store.age(),
     "watch": enter_watch,
     "lead": lambda store: store.lead("control-a", ttl=LONG),
     "resign": lambda store: store.resign(Fence(1)),
@@ -136,6 +137,7 @@ async def test_what_was_acknowledged_survives_kill_9(mortal_redis: RedisServer) 
     async with RedisStore.open(mortal_redis.url) as store:
         fence = await store.lead("control-a", ttl=LONG)
         await store.write(Kind.ROUTE, "digits", b"route", expected=0, fence=fence)
+        await store.beat(Kind.LANE, "lane", b"held", ttl=LONG)
         await store.beat(Kind.EDGE, "edge-0", b"alive", ttl=LONG)
         told = [outcome("a"), outcome("b", counter="revenue:1", pair=(0.1, 3.0))]
         await store.observe(told)
@@ -154,7 +156,10 @@ async def test_what_was_acknowledged_survives_kill_9(mortal_redis: RedisServer) 
         )
         assert await store.observe(told) == [Applied.DUPLICATE] * 2
         assert await store.read(Kind.ROUTE, "digits") == Stored(b"route", 1)
-        assert await store.read(Kind.EDGE, "edge-0") == Stored(b"alive", 1)
+        assert await store.read(Kind.LANE, "lane") == Stored(b"held", 1)
+        # Nobody waits for the disk with an edge's word. So it has to be given again.
+        assert await store.read(Kind.EDGE, "edge-0") is None
+        assert await store.age() < timedelta(minutes=1)
         assert await store.lead("control-b", ttl=LONG) is None
         assert await store.lead("control-a", ttl=LONG) == fence
         assert await store.write(Kind.ROUTE, "digits", b"r", expected=1, fence=fence) == 2

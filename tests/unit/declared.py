@@ -1,9 +1,11 @@
 """One plain experiment as it may be declared, and whatever else hypothesis thinks of."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from experiments.audience import Among, Audience, Compared, Order
 from experiments.metric import (
     ERROR_RATE,
     LATENCY,
@@ -28,13 +30,15 @@ from experiments.model import (
     BasisPoints,
     Declaration,
     ExperimentName,
-    HeaderUnit,
     Holdback,
     Horizon,
+    Layer,
     Limits,
-    RequestUnit,
     Segments,
+    Shadow,
 )
+from experiments.quantities import LARGEST_NUMBER
+from experiments.unit import CookieUnit, HeaderUnit, JsonUnit, QueryUnit, RequestUnit
 from registry.refs import ModelName, Version
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -129,7 +133,8 @@ def _margins(kind: Kind) -> st.SearchStrategy[float]:
         case Binary() | Slow() | Count():
             return SHARES
         case Mean(low, high) | Score(low, high):
-            return st.floats(0, high - low, exclude_min=True, exclude_max=True)
+            largest = min(high - low, LARGEST_NUMBER)
+            return st.floats(0, largest, exclude_min=True, exclude_max=True)
         case _:
             return SIZES
 
@@ -194,8 +199,79 @@ segments = st.builds(
 )
 
 
+NAMES = st.from_regex(r"[A-Za-z0-9_.~-]{1,63}", fullmatch=True)
+PATHS = st.lists(
+    st.from_regex(r"\.[A-Za-z_][A-Za-z0-9_-]{0,9}|\[(0|[1-9][0-9]{0,3})\]", fullmatch=True),
+    min_size=1,
+    max_size=8,
+).map(lambda steps: f"${''.join(steps)}")
+units = st.one_of(
+    st.just(RequestUnit()),
+    HEADERS.map(HeaderUnit),
+    NAMES.map(CookieUnit),
+    NAMES.map(QueryUnit),
+    PATHS.map(JsonUnit),
+)
+
+VALUES = st.text(
+    st.characters(codec="utf-8", exclude_categories=("C", "Z"), include_characters=" "), max_size=64
+).map(str.strip)
+conditions = st.one_of(
+    st.builds(
+        Among,
+        HEADERS,
+        st.lists(VALUES, min_size=1, max_size=5, unique=True).map(tuple),
+        st.booleans(),
+    ),
+    st.builds(
+        Compared, HEADERS, st.sampled_from(Order), st.floats(-LARGEST_NUMBER, LARGEST_NUMBER)
+    ),
+)
+audiences = st.builds(Audience, st.lists(conditions, min_size=1, max_size=8).map(tuple))
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> Layer:
+    low, high = sorted(draw(st.sets(st.integers(0, WHOLE), min_size=2, max_size=2)))
+    return Layer(draw(WORDS), BasisPoints(low), BasisPoints(high))
+
+
+shadows = st.builds(
+    Shadow,
+    st.integers(1, WHOLE).map(BasisPoints),
+    st.integers(1, 10**7),
+    st.none() | SHARES,
+    st.floats(0, 1e12),
+)
+
+
 @st.composite
 def declarations(draw: st.DrawFn) -> Declaration:
+    """Return one that users are in, or one that none is ever in."""
+    declared = draw(declarations_with_users())
+    if draw(st.booleans()):
+        return replace(declared, shadow=draw(st.none() | shadows))
+    pairs_tell = [each for each in declared.guardrails if _in_pairs(each.metric)]
+    return replace(
+        declared,
+        ramp=(),
+        goal=None,
+        guardrails=tuple(pairs_tell),
+        limits=replace(declared.limits, min_units=200),
+        horizon=None,
+        holdback=None,
+        segments=None,
+        budget=WHOLE,
+        shadow=draw(shadows),
+    )
+
+
+def _in_pairs(metric: Metric) -> bool:
+    return metric.at_edge and not isinstance(metric.kind, Quantile)
+
+
+@st.composite
+def declarations_with_users(draw: st.DrawFn) -> Declaration:
     shortest, more = draw(SPANS), draw(SPANS.filter(bool))
     limits = Limits(draw(st.integers(1, 1_000_000)), shortest, shortest + more)
     goal = draw(goals(limits.max_runtime))
@@ -208,7 +284,7 @@ def declarations(draw: st.DrawFn) -> Declaration:
         name=ExperimentName(draw(WORDS)),
         model=ModelName(draw(WORDS)),
         challengers=tuple(draw(st.lists(VERSIONS, min_size=1, max_size=8, unique=True))),
-        unit=draw(st.just(RequestUnit()) | HEADERS.map(HeaderUnit)),
+        unit=draw(units),
         ramp=ramp,
         goal=goal,
         guardrails=draw(guardrails(goal, limits.max_runtime)),
@@ -218,4 +294,7 @@ def declarations(draw: st.DrawFn) -> Declaration:
         horizon=draw(st.none() | horizons),
         holdback=draw(st.none() | st.builds(Holdback, back, spans)) if room else None,
         segments=draw(st.none() | segments),
+        audience=draw(st.none() | audiences),
+        layer=draw(st.none() | layers()),
+        budget=BasisPoints(draw(st.integers(0, WHOLE))),
     )

@@ -1,16 +1,20 @@
 """Requests as HAProxy would log them, and what the contract makes of them."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from experiments.model import BasisPoints, ExperimentName, RequestUnit, Variant
+from experiments.model import BasisPoints, ExperimentName, Variant
 from experiments.stats.latency_grid import bucket_of
 from experiments.store import Cell, Store
+from experiments.unit import RequestUnit
 from registry.refs import ModelName, Version
-from serving.edge.collector import Bounds, Collector
+from serving.edge.aggregate import line_number
+from serving.edge.collector import Collector
+from serving.edge.following import Bounds
+from serving.edge.logline import BROKEN_OFF
 from serving.edge.requestlog import BLOCK
 from serving.edge.routebook import Known
 from serving.routes import NOTHING_MORE, Route, SlowMark, Trial, Watch
@@ -36,7 +40,7 @@ def on_trial(model: str, experiment: ExperimentName, watch: Watch) -> Route:
         deadline=timedelta(seconds=2),
         watch=watch,
     )
-    return Route(ModelName(model), 3, CHAMPION, None, trial, "me", "a test", NOW)
+    return Route(ModelName(model), 3, CHAMPION, None, (trial,), "me", "a test", NOW)
 
 
 KNOWN = (
@@ -60,14 +64,19 @@ class Line:
     took: int = 12
     server: str = "host"
     at: int = MIDNIGHT
+    number: int = 1
+    first: int | None = 5
+    end: str = "--"
 
     def __bytes__(self) -> bytes:
         where = (self.experiment, self.stage, self.variant)
         if self.experiment == "-":
             where = ("-", "-", "-")
         slot = "-" if self.slot is None else self.slot
-        head = (2, 1000 * self.at + 999, 3, "digits", self.version)
-        fields = (*head, *where, slot, self.segment, self.status, self.took, "+1", self.server)
+        first = "-" if self.first is None else self.first
+        head = (3, self.number, 1000 * self.at + 999, 3, "digits", self.version)
+        answer = (self.status, first, self.took, "+1", self.server, self.end)
+        fields = (*head, *where, slot, self.segment, *answer)
         return "\t".join(map(str, fields)).encode() + b"\n"
 
 
@@ -80,7 +89,8 @@ def cell(
 def counts_for(line: Line) -> dict[str, bool]:
     """Say of each counter whether the line counts there, as the contract has it."""
     watch = WATCHES.get(line.experiment, NOTHING_MORE)
-    failed = not 0 <= line.status < 500 or line.server == "failover"
+    failed = not 0 <= line.status < 500 or line.status == 429
+    failed |= line.server == "failover" or line.end in BROKEN_OFF
     return {
         "requests": True,
         "failovers": line.server == "failover",
@@ -130,6 +140,17 @@ async def drain(collector: Collector) -> None:
         pass
 
 
+def numbered(lines: Iterable[Line], *, after: int = 0) -> bytes:
+    """Return the lines as a HAProxy writes them that has written `after` lines before."""
+    together = enumerate(lines, start=after + 1)
+    return b"".join(bytes(replace(line, number=number)) for number, line in together)
+
+
 def write(path: Path, lines: list[Line] | bytes) -> None:
-    with path.open("ab") as log:
-        log.write(lines if isinstance(lines, bytes) else b"".join(map(bytes, lines)))
+    """Append to the log; lines are numbered onwards from its last one."""
+    with path.open("ab+") as log:
+        if not isinstance(lines, bytes):
+            log.seek(max(0, log.tell() - 1000))
+            last = log.read().rstrip(b"\n").rpartition(b"\n")[2]
+            lines = numbered(lines, after=line_number(last) or 0)
+        log.write(lines)

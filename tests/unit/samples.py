@@ -12,6 +12,7 @@ from experiments.decision import (
     Halt,
     Inconclusive,
     Look,
+    Pass,
     Plan,
     Promote,
     RollBack,
@@ -19,9 +20,12 @@ from experiments.decision import (
 from experiments.evidence import Evidence, Matured, Sample, StageEvidence, Tally
 from experiments.experiment import Experiment
 from experiments.lifecycle import State
-from experiments.model import NOTHING, Declaration, HeaderUnit, RequestUnit, Stage
+from experiments.model import NOTHING, Declaration, Stage
+from experiments.pairs import Agreed, Paired
 from experiments.receipts import ByHand, Receipt
 from experiments.stats.moments import Moments
+from experiments.stats.paired import Pairs
+from experiments.unit import HeaderUnit, JsonUnit, RequestUnit
 from registry.refs import ModelName, Version
 from tests.unit.declared import DECLARATION as DECLARATION
 from tests.unit.declared import ERRORS as ERRORS
@@ -99,7 +103,7 @@ moments = st.builds(
 )
 spans = st.integers(0, 10**12).map(lambda us: timedelta(microseconds=us))
 receipt_ids = st.sampled_from([None, "0" * 64, "abcdef01" * 8])
-units = st.sampled_from([RequestUnit(), HeaderUnit("x-unit-id"), HeaderUnit("0")])
+units = st.sampled_from([RequestUnit(), HeaderUnit("x-unit-id"), JsonUnit("$.user[0].id")])
 counts = st.sampled_from([0, 1, 2, 17, 400, 10**6])
 sums = st.sampled_from([0.0, 0.1, 1e9])
 summaries = st.builds(Moments, counts, st.sampled_from([-1e9, 0.0, 0.1]), sums, sums, sums, sums)
@@ -120,12 +124,29 @@ tallies = st.builds(
 @st.composite
 def stage_lists(draw: st.DrawFn, declaration: Declaration = DECLARATION) -> tuple[Stage, ...]:
     ramp = declaration.ramp
+    if declaration.shadow is not None:
+        return Experiment.begin(declaration, Version(1), draw(moments)).stages
     opened = sorted(draw(st.lists(moments, min_size=1, max_size=min(4, len(ramp)))))
     floors = (NOTHING, *ramp) if draw(st.booleans()) else (NOTHING,) * len(ramp)
     return tuple(
         Stage(number, number, ramp[number], at, declaration.challengers, floors[number])
         for number, at in enumerate(opened)
     )
+
+
+tables = st.builds(Pairs, counts, counts, counts, counts)
+pairs_seen = st.builds(
+    Paired,
+    units=counts,
+    pairs=counts,
+    dropped=counts,
+    bad=st.fixed_dictionaries({ERRORS: tables, SLOW: tables}),
+    agreed=st.builds(Agreed, counts, counts),
+    difference=summaries,
+    latency=summaries,
+    slower=counts,
+    faster=counts,
+)
 
 
 @st.composite
@@ -147,6 +168,7 @@ def evidences(draw: st.DrawFn, stages: tuple[Stage, ...] | None = None) -> Evide
         rollback_target_hot=draw(st.booleans()),
         lost_bytes=draw(counts),
         late=draw(counts),
+        shadow={Version(2): draw(pairs_seen)} if draw(st.booleans()) else {},
     )
 
 
@@ -192,6 +214,7 @@ acts = (
     st.builds(Continue, reasons, st.none() | st.integers(0, 19), looks)
     | st.builds(Drop, reasons, st.lists(versions, max_size=2).map(tuple), reasons)
     | st.builds(Promote, reasons, versions)
+    | st.builds(Pass, reasons, st.lists(versions, max_size=2).map(tuple))
     | st.builds(RollBack, reasons, reasons)
     | st.builds(Halt, reasons)
     | st.builds(Inconclusive, reasons)

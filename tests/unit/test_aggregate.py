@@ -23,6 +23,7 @@ from tests.unit.log_lines import (
     collector_of,
     counted,
     drain,
+    numbered,
     write,
 )
 
@@ -39,6 +40,7 @@ def aggregate(body: bytes) -> Aggregate:
         (Line(), {"requests", "units"}),
         (Line(slot=None), {"requests", "units"}),
         (Line(status=499), {"requests", "units"}),
+        (Line(status=429), {"requests", "units", "errors", "error_rate:1"}),
         (Line(status=500), {"requests", "units", "errors", "error_rate:1"}),
         (Line(status=-1), {"requests", "units", "errors", "error_rate:1"}),
         (
@@ -58,7 +60,7 @@ async def test_a_line_counts_for_what_happened(tmp_path, line, counters) -> None
 
 def test_a_unit_counts_once_a_stage_and_its_requests_count_each() -> None:
     lines = [Line(stage=0), Line(stage=1), Line(stage=1, status=500), Line(stage=1, status=500)]
-    batch = aggregate(b"".join(map(bytes, lines))).batch("s", 0, 1, ())
+    batch = aggregate(numbered(lines)).batch("s", 0, 1, ())
     assert batch.counts == {
         cell("requests"): 1,
         cell("requests", stage=1): 3,
@@ -73,7 +75,7 @@ def test_a_unit_counts_once_a_stage_and_its_requests_count_each() -> None:
 
 def test_a_veteran_is_counted_apart_from_both_variants() -> None:
     lines = [Line(stage=1, slot=n, variant=variant) for n, variant in enumerate(Variant)]
-    batch = aggregate(b"".join(map(bytes, lines))).batch("s", 0, 1, ())
+    batch = aggregate(numbered(lines)).batch("s", 0, 1, ())
     assert batch.slots == {
         cell("units", stage=1, variant=variant): {n} for n, variant in enumerate(Variant)
     }
@@ -95,7 +97,7 @@ def test_versions_segments_and_stages_are_counted_apart(other, where) -> None:
 
 def test_a_unit_counts_once_a_stage_wherever_it_turns_up_next() -> None:
     lines = [Line(), Line(segment=2), Line(version=Version(3)), Line(variant=Variant.VETERAN)]
-    batch = aggregate(b"".join(map(bytes, lines))).batch("s", 0, 1, ())
+    batch = aggregate(numbered(lines)).batch("s", 0, 1, ())
     assert batch.slots == {cell("units"): {7}}
     assert sum(batch.counts.values()) == 4
 
@@ -103,7 +105,7 @@ def test_a_unit_counts_once_a_stage_wherever_it_turns_up_next() -> None:
 def test_a_units_first_time_in_a_stage_goes_into_the_histogram() -> None:
     times = [3, 9000, 250]
     lines = [Line(DIAGNOSED, took=took) for took in times] + [Line(DIAGNOSED, stage=1, took=9000)]
-    slots = aggregate(b"".join(map(bytes, lines))).batch("s", 0, 1, ()).slots
+    slots = aggregate(numbered(lines)).batch("s", 0, 1, ()).slots
     found = {(it.stage, it.counter): units for it, units in slots.items() if "ms:" in it.counter}
     assert found == {
         (0, f"latency_ms:{bucket_of(3)}"): {7},
@@ -113,7 +115,7 @@ def test_a_units_first_time_in_a_stage_goes_into_the_histogram() -> None:
 
 def test_where_each_request_is_a_unit_every_time_goes_into_the_histogram() -> None:
     lines = [Line(DIAGNOSED, slot=None, took=took) for took in (3, 3, 2000, 2001, 10**9)]
-    counts = aggregate(b"".join(map(bytes, lines))).batch("s", 0, 1, ()).counts
+    counts = aggregate(numbered(lines)).batch("s", 0, 1, ()).counts
     found = {it.counter: count for it, count in counts.items() if "ms:" in it.counter}
     assert found == Counter(f"latency_ms:{bucket_of(line.took)}" for line in lines)
 
@@ -121,7 +123,7 @@ def test_where_each_request_is_a_unit_every_time_goes_into_the_histogram() -> No
 def test_units_are_told_apart_by_when_they_were_first_met() -> None:
     minute = MIDNIGHT // 60
     lines = [Line(DIAGNOSED, slot=n % 2, at=MIDNIGHT + 59 * n) for n in range(4)]
-    slots = aggregate(b"".join(map(bytes, lines))).batch("s", 0, 1, ()).slots
+    slots = aggregate(numbered(lines)).batch("s", 0, 1, ()).slots
     found = {it.cohort: units for it, units in slots.items() if it.counter == "units"}
     assert found == {minute: {0, 1}}
     later = aggregate(bytes(Line(DIAGNOSED, at=MIDNIGHT + 60))).batch("s", 0, 1, ()).slots
@@ -173,7 +175,7 @@ def test_what_is_remembered_of_units_is_bounded() -> None:
     "body",
     [
         b"\n",
-        b"1" + bytes(Line())[1:],
+        b"2" + bytes(Line())[1:],
         bytes(Line())[:-1] + b"\textra\n",
         bytes(Line()).replace(b"\thost", b""),
         bytes(Line()).replace(b"challenger", b"nobody"),

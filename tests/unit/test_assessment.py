@@ -22,12 +22,13 @@ from experiments.metric import (
     Slow,
     Worse,
 )
-from experiments.model import BasisPoints, Declaration, Horizon, RequestUnit, Variant
+from experiments.model import BasisPoints, Declaration, Horizon, Variant
 from experiments.report import report
 from experiments.reported import Range
 from experiments.stats.intervals import Insufficient
 from experiments.stats.moments import Moments
 from experiments.store import Cell, Readings
+from experiments.unit import RequestUnit
 from registry.refs import Version
 from tests.unit.samples import DECLARATION, START, stages_until
 

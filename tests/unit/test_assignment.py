@@ -13,18 +13,19 @@ from experiments.assignment import (
     Assigned,
     assign,
     bucket,
+    holdout_bucket,
     lane,
+    layer_bucket,
     segment,
     slot,
-    unit_bytes,
 )
-from experiments.errors import UnitEmpty, UnitTooLong
 from experiments.model import BasisPoints, Stage, Variant
-from registry.refs import Version
+from registry.refs import ModelName, Version
 from tests.unit.declared import START
 
 CONTROL, SEVEN, EIGHT, NINE = (Version(number) for number in (1, 7, 8, 9))
 LANES = (SEVEN, EIGHT, NINE)
+DIGITS, LETTERS = ModelName("digits"), ModelName("letters")
 
 units = st.binary(min_size=1, max_size=256)
 salts = st.text(min_size=1, max_size=63)
@@ -145,19 +146,52 @@ def test_two_experiments_divide_the_same_units_independently() -> None:
     assert len(both) == 4
 
 
-def test_bucket_lane_and_slot_say_nothing_of_one_another() -> None:
+@pytest.mark.parametrize("salt", ["s", "layer/a", "holdout/digits"])
+def test_no_hash_of_a_unit_says_anything_of_another(salt: str) -> None:
     n = 40_000
     names = [b"user-%d" % i for i in range(n)]
     counts = Counter(
         (
-            bucket(name, salt="s") < 5_000,
-            lane(name, salt="s", lanes=2),
-            slot(name, salt="s") % 2,
+            bucket(name, salt=salt) < 5_000,
+            lane(name, salt=salt, lanes=2),
+            slot(name, salt=salt) % 2,
+            layer_bucket(name, layer="a") < 5_000,
+            holdout_bucket(name, model=DIGITS) < 5_000,
         )
         for name in names
     )
-    assert len(counts) == 8
+    assert len(counts) == 32
     assert chisquare(list(counts.values())).pvalue > 1e-6
+
+
+def test_layers_and_holdouts_of_models_are_independent_too() -> None:
+    counts = Counter(
+        (
+            *(layer_bucket(name, layer=layer) < 5_000 for layer in ("a", "b")),
+            *(holdout_bucket(name, model=model) < 5_000 for model in (DIGITS, LETTERS)),
+        )
+        for name in (b"user-%d" % i for i in range(40_000))
+    )
+    assert len(counts) == 16
+    assert chisquare(list(counts.values())).pvalue > 1e-6
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 500), (2_500, 7_500), (9_999, 10_000)])
+def test_a_part_of_a_layer_has_its_share_of_each_side(low: int, high: int) -> None:
+    """Whatever the part, a challenger meets its share of those in it."""
+    n = 40_000
+    names = [b"user-%d" % i for i in range(n)]
+    inside = [name for name in names if low <= layer_bucket(name, layer="a") < high]
+    assert binomtest(len(inside), n, (high - low) / BUCKETS).pvalue > 1e-6
+    met = sum(bucket(name, salt="trial") < 3_000 for name in inside)
+    assert binomtest(met, len(inside), 0.3).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("share", [1, 500, 5_000])
+def test_a_holdout_has_its_share(share: int) -> None:
+    n = 40_000
+    held = sum(holdout_bucket(b"user-%d" % i, model=DIGITS) < share for i in range(n))
+    assert binomtest(held, n, share / BUCKETS).pvalue > 1e-6
 
 
 def test_assignment_never_changes_between_releases() -> None:
@@ -173,26 +207,8 @@ def test_assignment_never_changes_between_releases() -> None:
     ]
     assert [lane(name, salt="digits-v2", lanes=2) for name in names] == [0, 1, 0, 0, 0]
     assert [lane(name, salt="digits-v2", lanes=3) for name in names] == [2, 2, 1, 1, 0]
-
-
-def test_blanks_around_a_unit_do_not_belong_to_it_and_blanks_inside_do() -> None:
-    assert unit_bytes("\t user 1  ") == b"user 1"
-    assert unit_bytes("\u00a0é") == "\u00a0é".encode()
-
-
-@pytest.mark.parametrize("value", ["", " ", "\t \t"])
-def test_a_unit_without_a_name_is_refused(value: str) -> None:
-    with pytest.raises(UnitEmpty) as refused:
-        unit_bytes(value)
-    assert refused.value.code == "unit_empty"
-
-
-def test_a_unit_may_have_256_bytes_and_no_more() -> None:
-    assert unit_bytes("x" * 255 + " ") == b"x" * 255
-    assert unit_bytes("é" * 128) == "é".encode() * 128
-    with pytest.raises(UnitTooLong) as refused:
-        unit_bytes("é" * 128 + "x")
-    assert refused.value.code == "unit_too_long"
+    assert [layer_bucket(name, layer="checkout") for name in names] == [8072, 7828, 3288, 5182, 315]
+    assert [holdout_bucket(name, model=DIGITS) for name in names] == [5841, 4507, 7985, 6326, 5771]
 
 
 @pytest.mark.parametrize(

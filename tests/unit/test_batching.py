@@ -1,4 +1,5 @@
 import asyncio
+import sys
 import threading
 
 import numpy as np
@@ -14,15 +15,17 @@ class Doubler:
 
     def __init__(self):
         self.calls = []
+        self.parameters = []
         self.entered = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
 
-    def __call__(self, inputs):
+    def __call__(self, inputs, parameters):
         self.entered.set()
         assert self.gate.wait(10)
         x = inputs["x"]
         self.calls.append(x.shape[0])
+        self.parameters.append(dict(parameters))
         if (x == 13).any():
             raise ZeroDivisionError("unlucky")
         if (x == 14).any():
@@ -43,7 +46,8 @@ async def while_busy(model, batcher, *requests):
     model.gate.clear()
     first = asyncio.create_task(batcher.submit(rows(0)))
     assert await asyncio.to_thread(model.entered.wait, 10)
-    waiting = [asyncio.create_task(batcher.submit(request)) for request in requests]
+    asked = [request if isinstance(request, tuple) else (request,) for request in requests]
+    waiting = [asyncio.create_task(batcher.submit(*each)) for each in asked]
     await asyncio.sleep(0)
     model.gate.set()
     await first
@@ -94,6 +98,45 @@ async def test_only_requests_of_one_kind_are_put_together(other):
     assert model.calls == [1, 1, 1, 1]
 
 
+async def test_requests_with_different_parameters_are_never_put_together():
+    model = Doubler()
+    batcher = Batcher(model)
+    waiting = await while_busy(
+        model,
+        batcher,
+        (rows(1), {"times": 2}),
+        (rows(2), {"times": 2}),
+        (rows(3), {"times": 3}),
+        (rows(4), {}),
+    )
+    await answers(waiting)
+    assert model.calls == [1, 2, 1, 1]
+    assert model.parameters == [{}, {"times": 2}, {"times": 3}, {}]
+
+
+async def test_text_and_bytes_are_never_put_together():
+    model = Doubler()
+    texts = [{"x": np.array([each], dtype=object)} for each in ("a", "b", b"c")]
+    await answers(await while_busy(model, Batcher(model), *texts))
+    assert model.calls == [1, 2, 1]
+
+
+async def test_a_call_alone_waits_its_turn_and_fails_alone():
+    model = Doubler()
+    batcher = Batcher(model)
+    model.gate.clear()
+    first = asyncio.create_task(batcher.submit(rows(1)))
+    assert await asyncio.to_thread(model.entered.wait, 10)
+    seen = []
+    alone = asyncio.create_task(batcher.alone(lambda: seen.append(list(model.calls)) or "done"))
+    model.gate.set()
+    assert await alone == "done"
+    assert seen == [[1]]
+    await first
+    with pytest.raises(ModelFailed, match="SystemExit"):
+        await batcher.alone(lambda: sys.exit(1))
+
+
 @pytest.mark.parametrize(
     ("bad", "error"),
     [(13, ModelFailed), (14, InvalidInput), (15, ModelFailed), (16, ModelFailed)],
@@ -115,7 +158,7 @@ async def test_what_the_model_raised_is_said():
 async def test_a_model_that_gives_no_row_for_a_row_is_asked_one_by_one():
     calls = []
 
-    def total(inputs):
+    def total(inputs, parameters):
         calls.append(inputs["x"].shape[0])
         return {"y": inputs["x"].sum()}
 

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from experiments.stats.mixture import normal_mixture_log_e
-from tests.calibration import canary
+from tests.calibration import canary, shadow
 from tests.calibration.cases import cases
 from tests.calibration.judged import Rate
 from tests.calibration.margins import margins
 from tests.calibration.race import CONTROL, KNOWN, draw, evidence_at, open_ended
 from tests.calibration.rivals import every_look, mixture_log_e
+from tests.calibration.shadow import shadows
 from tests.calibration.work import generator, judge, judge_chunk
 
-ALL = (*cases(), *margins())
+ALL = (*cases(), *margins(), *shadows())
 EVERY = {case.name: case for case in ALL}
 SEED = 1
 
@@ -41,6 +42,8 @@ def test_cases_have_names_of_their_own():
         "three segments, half and half",
         "labels late, one arm's sooner, ramp and drift",
         "binary, absolute, at its margin, ramp",
+        "pairs, three challengers, at its margin, half and half",
+        "pairs, then users, at its margin, half and half",
     ],
 )
 def test_a_few_runs_of_each_sort_stay_within_what_is_promised(name):
@@ -86,3 +89,11 @@ def test_a_canary_that_never_succeeds_is_rolled_back_and_one_as_good_is_not():
     assert all(canary.rolled_back(run.tolist()) < 1_000 for run in broken)
     alike = canary.seen(generator(SEED, "alike"), 1, rate=canary.RATE)[:, :20]
     assert canary.rolled_back(alike[0].tolist()) == np.inf
+
+
+def test_a_challenger_that_fails_in_the_shadow_is_rolled_back_and_one_that_does_not_is_let_out():
+    failing = shadow.watch(SEED, 0, 2, shadow.FAILING)
+    assert failing[:, 1].all()
+    assert (failing[:, 0] < 500).all()
+    (pairs, rolled_back), *_ = shadow.watch(SEED, 0, 1, shadow.LIKE)
+    assert (pairs >= 500, bool(rolled_back)) == (True, False)

@@ -11,16 +11,9 @@ from pydantic import ValidationError
 from experiments.codec import decode, encode
 from experiments.evidence import Evidence
 from experiments.experiment import Experiment
-from experiments.model import (
-    BasisPoints,
-    Declaration,
-    ExperimentName,
-    HeaderUnit,
-    RequestUnit,
-    Segments,
-    Stage,
-)
+from experiments.model import BasisPoints, Declaration, ExperimentName, Segments, Stage
 from experiments.receipts import Receipt, content_of
+from experiments.unit import CookieUnit, HeaderUnit, JsonUnit, QueryUnit, RequestUnit
 from registry import ChampionChange
 from registry.refs import ModelName, Version
 from serving.routes import Route, SlowMark, Trial, Watch
@@ -66,7 +59,7 @@ routes = st.builds(
     epoch=st.integers(1, 2**53),
     champion=samples.versions,
     previous=st.none() | samples.versions,
-    trial=st.none() | trials,
+    trials=st.lists(trials, max_size=2).map(tuple),
     by=samples.texts,
     why=samples.texts,
     at=samples.moments,
@@ -109,8 +102,11 @@ def test_moments_keep_their_offset_and_spans_their_microseconds(moment, span) ->
     assert decode(timedelta, encode(timedelta, span)) == span
 
 
-@pytest.mark.parametrize("unit", [RequestUnit(), HeaderUnit("x-unit-id")])
-def test_the_two_kinds_of_unit_are_told_apart(unit) -> None:
+@pytest.mark.parametrize(
+    "unit",
+    [RequestUnit(), HeaderUnit("id"), CookieUnit("id"), QueryUnit("id"), JsonUnit("$.id")],
+)
+def test_the_kinds_of_unit_are_told_apart(unit) -> None:
     declared = replace(DECLARATION, unit=unit)
     assert decode(Declaration, encode(Declaration, declared)).unit == unit
 

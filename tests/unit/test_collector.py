@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from experiments.errors import StoreUnavailable
 from experiments.model import Variant
 from experiments.store import Batch
 from experiments.store.memory import MemoryStore
-from serving.edge.collector import Bounds
+from serving.edge.following import Bounds
 from serving.edge.requestlog import BLOCK, RequestLog
 from tests.unit.log_lines import (
     CHALLENGER,
@@ -29,6 +30,7 @@ from tests.unit.log_lines import (
     counted,
     drain,
     expected,
+    numbered,
     write,
 )
 
@@ -79,6 +81,7 @@ lines_of_a_log = st.lists(
         status=st.sampled_from([200, 404, 500, 503, -1]),
         took=st.sampled_from([-1, 3, 250, 251, 9000]),
         server=st.sampled_from(["host", "failover"]),
+        end=st.sampled_from(["--", "SD", "CD"]),
         at=st.sampled_from([MIDNIGHT, MIDNIGHT + 59, MIDNIGHT + 60]),
     ),
     max_size=120,
@@ -96,7 +99,7 @@ fates_of_calls = st.lists(st.sampled_from(["well", "ask", "answer", "crash"]), m
 def test_whatever_is_lost_or_killed_every_line_is_counted_once(
     lines, cuts, fates, batch_bytes
 ) -> None:
-    body = b"".join(map(bytes, lines))
+    body = numbered(lines)
     ends = sorted({min(cut, len(body)) for cut in cuts} | {len(body)})
 
     async def story(path: Path) -> None:
@@ -180,11 +183,13 @@ async def test_while_the_store_is_away_the_log_is_the_spool(tmp_path) -> None:
     write(tmp_path / "log", [Line(slot=1)])
     await drain(collector)
     store.disconnect()
+    counted_bytes = (tmp_path / "log").stat().st_size
     write(tmp_path / "log", [Line(slot=2)] * 50)
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
             await collector.step()
-    assert collector.progress.backlog_bytes == 50 * len(bytes(Line(slot=2)))
+    waiting = (tmp_path / "log").stat().st_size - counted_bytes
+    assert collector.progress.backlog_bytes == waiting
     store.reconnect()
     await drain(collector)
     assert await counted(store) == {cell("requests"): 51, cell("units"): 2}
@@ -208,3 +213,21 @@ async def test_a_store_that_lost_everything_is_told_all_that_is_still_there(tmp_
         await drain(collector)
     await drain(collector)
     assert await counted(store) == expected([*lines, Line(slot=3)])
+
+
+async def test_the_oldest_request_that_is_not_in_the_store_is_known(tmp_path) -> None:
+    store = MemoryStore()
+    collector = collector_of(tmp_path / "log", store)
+    assert collector.waiting_since() is None
+    write(tmp_path / "log", [Line(at=MIDNIGHT)])
+    await drain(collector)
+    assert collector.waiting_since() is None
+    store.disconnect()
+    write(tmp_path / "log", [Line(at=MIDNIGHT + 60), Line(at=MIDNIGHT + 120)])
+    with pytest.raises(StoreUnavailable):
+        await drain(collector)
+    assert collector.waiting_since() == NOW + timedelta(seconds=60.999)
+    write(tmp_path / "log", bytes(Line())[:20])
+    store.reconnect()
+    await drain(collector)
+    assert collector.waiting_since() is None, "half a line says nothing yet"

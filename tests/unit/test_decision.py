@@ -6,7 +6,7 @@ from math import inf, log
 
 import pytest
 
-from experiments.assessment import Assessment, Finding, Verdicts, e_text
+from experiments.assessment import Assessment, Verdicts
 from experiments.decision import (
     Continue,
     Halt,
@@ -16,8 +16,10 @@ from experiments.decision import (
     conclude,
 )
 from experiments.evidence import Evidence
+from experiments.finding import Finding, e_text
 from experiments.lifecycle import State
-from experiments.model import BasisPoints, RequestUnit
+from experiments.model import BasisPoints
+from experiments.unit import RequestUnit
 from tests.unit.samples import (
     DECLARATION,
     ERRORS,

@@ -11,17 +11,10 @@ from experiments.assessment import assess
 from experiments.evidence import LATE, LOST, Evidence, Matured, Sample, Tally, gather
 from experiments.experiment import Experiment
 from experiments.metric import Binary, Goal, Mean, Metric
-from experiments.model import (
-    BasisPoints,
-    ExperimentName,
-    HeaderUnit,
-    RequestUnit,
-    Segments,
-    Stage,
-    Variant,
-)
+from experiments.model import BasisPoints, ExperimentName, Segments, Stage, Variant
 from experiments.stats.moments import Moments
 from experiments.store import Cell, Readings
+from experiments.unit import HeaderUnit, RequestUnit
 from registry.refs import Version
 from tests.unit.samples import (
     DECLARATION,

@@ -11,8 +11,9 @@ from experiments.errors import WrongState
 from experiments.experiment import Experiment, read_all
 from experiments.lifecycle import TABLE, Event, State, is_final
 from experiments.looks import Look
-from experiments.model import BasisPoints, ExperimentName, Holdback, RequestUnit, Stage
+from experiments.model import BasisPoints, ExperimentName, Holdback, Stage
 from experiments.store import Stored
+from experiments.unit import RequestUnit
 from registry.refs import Version
 from tests.unit.samples import DECLARATION, RAMP, SECOND, START
 

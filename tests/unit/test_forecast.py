@@ -18,7 +18,7 @@ from experiments.metric import (
     Ratio,
     Score,
 )
-from experiments.model import WHOLE, BasisPoints, Declaration, Horizon, Limits, RequestUnit
+from experiments.model import WHOLE, BasisPoints, Declaration, Horizon, Limits
 from experiments.planning import (
     Forecast,
     GoalForecast,
@@ -30,8 +30,9 @@ from experiments.planning import (
 )
 from experiments.planning.goal import GoalCourse
 from experiments.stats.planning import Mode
+from experiments.unit import RequestUnit
 from registry.refs import Version
-from tests.unit.declared import DECLARATION, RAMP, declarations
+from tests.unit.declared import DECLARATION, RAMP, declarations_with_users
 
 LIMITS = Limits(200, timedelta(seconds=60), timedelta(days=7))
 HALF = (BasisPoints(5_000),)
@@ -213,7 +214,11 @@ def test_more_traffic_never_takes_longer(rate, more):
     assert longest(rate * more) <= longest(rate) * (1 + 1e-9)
 
 
-@given(declaration=declarations(), rate=st.none() | st.floats(1e-6, 1e6), amount=st.floats(0, 1e7))
+@given(
+    declaration=declarations_with_users(),
+    rate=st.none() | st.floats(1e-6, 1e6),
+    amount=st.floats(0, 1e7),
+)
 def test_parts_of_any_ramp_add_up_and_are_found_again(declaration, rate, amount):
     ramp = Ramp.of(declaration, rate)
     assert sum(ramp.parts(amount)) == pytest.approx(amount)

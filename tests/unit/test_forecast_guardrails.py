@@ -21,10 +21,11 @@ from experiments.metric import (
     Score,
     Worse,
 )
-from experiments.model import BasisPoints, Limits, RequestUnit, Segments
+from experiments.model import BasisPoints, Limits, Segments
 from experiments.planning import Found, Harm, Insufficient, Safety, warning_for
 from experiments.planning.guardrails import forecast_harm, forecast_safety
 from experiments.planning.ramp import Ramp
+from experiments.unit import RequestUnit
 from registry.refs import Version
 from tests.unit.declared import DECLARATION, FAST, FEW_ERRORS, declarations
 
@@ -139,6 +140,8 @@ def test_whatever_shares_the_error_rate_makes_harm_slower_to_find():
 @given(declaration=declarations(), rate=st.floats(1e-3, 1e5))
 @settings(max_examples=10, deadline=None, phases=[Phase.generate])
 def test_whatever_may_be_declared_can_be_started_with_a_warning_or_without(declaration, rate):
-    goal = replace(declaration.goal, min_effect=max(declaration.goal.min_effect, 1e-6))
-    found = warning_for(replace(declaration, goal=goal), rate)
+    if declaration.goal is not None:
+        effect = max(declaration.goal.min_effect, 1e-6)
+        declaration = replace(declaration, goal=replace(declaration.goal, min_effect=effect))
+    found = warning_for(declaration, rate)
     assert found is None or found.endswith(".")

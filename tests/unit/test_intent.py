@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from experiments.experiment import Experiment
 from experiments.lifecycle import Event, State, is_final, serves_challenger
 from experiments.metric import LATENCY, Guardrail, Metric, Quantile, Slow, Worse
-from experiments.model import BasisPoints, ExperimentName, Holdback, RequestUnit, Segments
+from experiments.model import BasisPoints, ExperimentName, Holdback, Segments
+from experiments.unit import RequestUnit
 from registry.refs import ModelName, Version, VersionRef
 from serving.intent import (
     CONTROLLER,
@@ -32,9 +33,15 @@ HELD = replace(
     ),
     receipt="begun",
 ).holding_back(Version(2), NOW, reasons=("better",), receipt="r")
-PLAIN = Route(ModelName("digits"), 7, Version(1), None, None, "me", "deployed", START)
+PLAIN = Route(ModelName("digits"), 7, Version(1), None, (), "me", "deployed", START)
 SERVING = [State.RAMPING, State.PAUSED]
-WITHDRAWING = [State.HALTED, State.ROLLING_BACK, State.STOPPING, State.CONCLUDING]
+WITHDRAWING = [
+    State.HALTED,
+    State.PASSING,
+    State.ROLLING_BACK,
+    State.STOPPING,
+    State.CONCLUDING,
+]
 FINAL = [state for state in State if is_final(state)]
 
 
@@ -43,7 +50,7 @@ def wanted(route, experiment):
 
 
 def on_trial(experiment=BEGUN):
-    return replace(PLAIN, trial=trial_of(experiment))
+    return replace(PLAIN, trials=(trial_of(experiment),))
 
 
 def at(state):
@@ -63,7 +70,7 @@ def test_every_state_is_in_one_of_these_groups() -> None:
 @pytest.mark.parametrize("state", SERVING)
 def test_while_it_serves_the_trial_is_put_into_the_route(state) -> None:
     route = wanted(PLAIN, replace(BEGUN, state=state))
-    assert route.trial == trial_of(BEGUN)
+    assert route.trials == (trial_of(BEGUN),)
     assert (route.champion, route.previous, route.epoch) == (1, None, 8)
     assert (route.by, route.at) == (CONTROLLER, NOW)
     assert VersionRef(route.model, Version(2)) in route.versions
@@ -72,7 +79,7 @@ def test_while_it_serves_the_trial_is_put_into_the_route(state) -> None:
 @pytest.mark.parametrize("state", WITHDRAWING)
 def test_while_it_withdraws_the_trial_is_taken_out_and_the_champion_stays(state) -> None:
     route = wanted(on_trial(), replace(BEGUN, state=state))
-    assert route.trial is None
+    assert not route.trials
     assert (route.champion, route.previous, route.epoch) == (1, None, 8)
 
 
@@ -86,15 +93,15 @@ PROMOTING = replace(BEGUN, state=State.PROMOTING, winner=Version(2))
 
 def test_a_promotion_makes_the_challenger_champion_and_keeps_the_champion_as_previous() -> None:
     route = wanted(replace(on_trial(), previous=Version(9)), PROMOTING)
-    assert (route.champion, route.previous, route.trial) == (2, 1, None)
+    assert (route.champion, route.previous, route.trials) == (2, 1, ())
 
 
 def test_a_promotion_carried_out_twice_keeps_the_version_to_go_back_to() -> None:
     once = wanted(on_trial(), PROMOTING)
     assert wanted(once, PROMOTING) is once
     # A crash between the two: champion set, trial back in by a process that was asleep.
-    again = wanted(replace(once, trial=trial_of(BEGUN)), PROMOTING)
-    assert (again.champion, again.previous, again.trial) == (2, 1, None)
+    again = wanted(replace(once, trials=(trial_of(BEGUN),)), PROMOTING)
+    assert (again.champion, again.previous, again.trials) == (2, 1, ())
 
 
 @pytest.mark.parametrize("state", FINAL)
@@ -154,13 +161,13 @@ def test_the_trial_is_the_present_stage_with_its_veterans() -> None:
     assert trial.watch == Watch(slow=(SlowMark(SLOW, 250),))
     assert (trial.unit, trial.salt) == (DECLARATION.unit, "digits-v2")
     assert map_value(wanted(PLAIN, grown)) == (
-        "8|1|-|digits-v2|1|1|2|500|2500|2000|header:x-unit-id|-|digits-v2"
+        "8|1|-|0|digits-v2|1|1|2|500|2500|2000|header:x-unit-id|-|-|-|live|10000|digits-v2"
     )
 
 
 def test_a_new_stage_is_a_new_route() -> None:
     grown = BEGUN.at_rung(1, NOW, reasons=(), receipt="r")
-    assert wanted(on_trial(), grown).trial == trial_of(grown)
+    assert wanted(on_trial(), grown).trials == (trial_of(grown),)
 
 
 def test_a_trial_of_requests_has_no_veterans() -> None:
@@ -181,16 +188,16 @@ def test_several_challengers_are_on_trial_at_once_and_a_dropped_one_keeps_its_la
     assert (trial.challengers, trial.dropped) == ((7, 8), ())
     fewer = SEVERAL.without((Version(7),), NOW, reasons=("harm",), receipt="r")
     route = wanted(on_trial(SEVERAL), fewer)
-    assert route.trial is not None
-    assert (route.trial.challengers, route.trial.dropped) == ((7, 8), (7,))
-    assert (route.trial.stage, route.trial.cut) == (trial.stage, trial.cut)
+    assert route.trials
+    assert (route.trials[0].challengers, route.trials[0].dropped) == ((7, 8), (7,))
+    assert (route.trials[0].stage, route.trials[0].cut) == (trial.stage, trial.cut)
     assert VersionRef(route.model, Version(7)) not in route.versions
 
 
 def test_of_several_the_winner_becomes_the_champion() -> None:
     won = SEVERAL.promoting(Version(8), NOW, reasons=("better",), receipt="r")
     route = wanted(on_trial(SEVERAL), won)
-    assert (route.champion, route.previous, route.trial) == (8, 1, None)
+    assert (route.champion, route.previous, route.trials) == (8, 1, ())
 
 
 @pytest.mark.parametrize("champion", [7, 8])
@@ -198,15 +205,19 @@ def test_a_rollback_takes_back_whichever_had_been_promoted(champion) -> None:
     promoted = replace(PLAIN, champion=Version(champion), previous=Version(1))
     rolling = replace(SEVERAL, state=State.ROLLING_BACK)
     route = wanted(promoted, rolling)
-    assert (route.champion, route.previous, route.trial) == (1, None, None)
+    assert (route.champion, route.previous, route.trials) == (1, None, ())
 
 
 def test_in_a_holdback_the_winner_is_champion_and_on_trial_against_the_one_before() -> None:
     route = wanted(on_trial(), HELD)
     assert (route.champion, route.previous, route.control) == (2, 1, 1)
-    assert route.trial == trial_of(HELD)
-    assert route.trial is not None
-    assert (route.trial.challengers, route.trial.cut, route.trial.floor) == ((2,), 9_900, RAMP[0])
+    assert route.trials == (trial_of(HELD),)
+    assert route.trials
+    assert (route.trials[0].challengers, route.trials[0].cut, route.trials[0].floor) == (
+        (2,),
+        9_900,
+        RAMP[0],
+    )
     assert wanted(route, HELD) is route
 
 
@@ -214,13 +225,13 @@ def test_a_holdback_that_was_halted_or_stopped_gives_everything_back() -> None:
     route = wanted(on_trial(), HELD)
     for state in (State.HALTED, State.STOPPING, State.ROLLING_BACK):
         back = wanted(route, replace(HELD, state=state))
-        assert (back.champion, back.previous, back.trial) == (1, None, None)
+        assert (back.champion, back.previous, back.trials) == (1, None, ())
         assert wanted(back, replace(HELD, state=state)) is back
 
 
 def test_a_holdback_that_is_over_leaves_the_old_champion_to_go_back_to() -> None:
     route = wanted(wanted(on_trial(), HELD), replace(HELD, state=State.PROMOTING))
-    assert (route.champion, route.previous, route.trial) == (2, 1, None)
+    assert (route.champion, route.previous, route.trials) == (2, 1, ())
 
 
 def test_a_holdback_does_not_replace_a_champion_of_which_it_knows_nothing() -> None:
@@ -236,7 +247,7 @@ def test_an_experiment_that_has_no_part_in_the_route_leaves_its_receipts_alone()
 def test_who_gives_way_ends_as_the_route_has_it() -> None:
     route = wanted(on_trial(), HELD)
     assert giving_way(BEGUN, PLAIN) is Event.STOP
-    assert giving_way(HELD, replace(route, trial=None)) is Event.PROMOTE
+    assert giving_way(HELD, replace(route, trials=())) is Event.PROMOTE
     assert giving_way(HELD, PLAIN) is Event.ROLL_BACK
 
 

@@ -38,8 +38,14 @@ def test_every_state_can_be_reached():
     assert reachable(INITIAL) == set(State)
 
 
-def test_the_final_states_are_the_four_verdicts_on_an_experiment():
-    assert set(FINAL) == {State.PROMOTED, State.ROLLED_BACK, State.STOPPED, State.INCONCLUSIVE}
+def test_the_final_states_are_the_five_verdicts_on_an_experiment():
+    assert set(FINAL) == {
+        State.PROMOTED,
+        State.PASSED,
+        State.ROLLED_BACK,
+        State.STOPPED,
+        State.INCONCLUSIVE,
+    }
 
 
 @pytest.mark.parametrize("state", OPEN)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.model import BasisPoints, ExperimentName, HeaderUnit, RequestUnit, Segments
+from experiments.model import BasisPoints, ExperimentName, Segments
 from registry.refs import ModelName, Version
 from serving.edge.mapfile import (
     UnreadableMapLine,
@@ -18,14 +18,15 @@ from serving.edge.mapfile import (
     replace_file,
 )
 from serving.routes import Route, Trial, map_value
+from tests.unit.declared import audiences, layers, units
+
+PLAIN = "|-|-|live|10000"
+"""No audience, no layer, users are answered, and the budget is whole."""
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
 versions = st.integers(1, 10**9 - 1).map(Version)
-units = st.just(RequestUnit()) | st.builds(
-    HeaderUnit, st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
-)
 headers = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 segments = st.builds(
     Segments,
@@ -34,6 +35,7 @@ segments = st.builds(
         st.from_regex(r"[A-Za-z0-9_.-]{1,32}", fullmatch=True), min_size=1, max_size=4, unique=True
     ).map(tuple),
 )
+shares = st.integers(0, 10_000).map(BasisPoints)
 
 
 @st.composite
@@ -47,8 +49,12 @@ def trials(draw: st.DrawFn) -> Trial:
         cut=draw(st.integers(0, 10_000).map(BasisPoints)),
         floor=draw(st.integers(0, 10_000).map(BasisPoints)),
         unit=draw(units),
-        salt=draw(names),
+        salt=draw(st.text(max_size=20)),
         segments=draw(st.none() | segments),
+        audience=draw(st.none() | audiences),
+        layer=draw(st.none() | layers()),
+        shadow=draw(st.booleans()),
+        budget=draw(shares),
         deadline=draw(st.integers(1, 10**6).map(lambda ms: timedelta(milliseconds=ms))),
     )
 
@@ -59,10 +65,11 @@ routes = st.builds(
     epoch=st.integers(1, 2**53),
     champion=versions,
     previous=st.none() | versions,
-    trial=st.none() | trials(),
+    trials=st.lists(trials(), max_size=2).map(tuple),
     by=st.just("edge"),
     why=st.just("read back from the edge's map file"),
     at=st.just(NOW),
+    holdout=shares,
     receipt=st.none(),
     unrecorded=st.just(()),
 )
@@ -76,21 +83,23 @@ def test_a_route_is_read_back_as_it_was_written(route: Route) -> None:
 @given(route=routes, trial=trials(), previous=versions)
 def test_a_route_in_a_holdback_is_read_back_too(route: Route, trial: Trial, previous: int) -> None:
     champion = trial.challengers[0]
-    held = replace(route, champion=champion, previous=Version(previous), trial=trial)
+    held = replace(route, champion=champion, previous=Version(previous), trials=(trial,))
     assert held.control == previous
     assert parse_value(held.model, map_value(held), NOW) == held
 
 
 def test_a_value_says_whom_each_lane_belongs_to() -> None:
-    route = parse_line("digits 4|1|-|e|2|1|7,-8,9|500|2500|2000|request|x-plan:free,pro|e", NOW)
-    assert route.trial is not None
-    assert (route.trial.challengers, route.trial.dropped) == ((7, 8, 9), (8,))
-    assert route.trial.active == (7, 9)
-    assert route.trial.segments == Segments("x-plan", ("free", "pro"))
+    route = parse_line(
+        f"digits 4|1|-|0|e|2|1|7,-8,9|500|2500|2000|request|x-plan:free,pro{PLAIN}|e", NOW
+    )
+    assert route.trials
+    assert (route.trials[0].challengers, route.trials[0].dropped) == ((7, 8, 9), (8,))
+    assert route.trials[0].active == (7, 9)
+    assert route.trials[0].segments == Segments("x-plan", ("free", "pro"))
     assert route.control == 1
 
 
-@given(known=st.lists(routes, unique_by=lambda route: route.model))
+@given(known=st.lists(routes, max_size=3, unique_by=lambda route: route.model))
 def test_a_file_has_one_line_per_route_whatever_their_order(known: list[Route]) -> None:
     written = render(known)
     assert written == render(reversed(known))
@@ -104,17 +113,27 @@ def test_a_file_has_one_line_per_route_whatever_their_order(known: list[Route]) 
         "",
         "digits",
         "digits 1|2|3",
-        "digits 1|2|-|-|-|-|-|-|-|-|-|-",
-        "digits 1|2|-|-|-|-|-|-|-|-|-|-|-|-",
-        "digits x|2|-|-|-|-|-|-|-|-|-|-|-",
-        "digits 1|2|-|e|0|2|3|0|500|2000|cookie:x|-|e",
-        "digits 1|2|-|E!|0|2|3|0|500|2000|request|-|e",
-        "digits 1|2|-|e|0|2|-|0|500|2000|request|-|e",
-        "digits 1|2|-|e|0|2|3,|0|500|2000|request|-|e",
-        "digits 1|2|-|e|0|9|3|0|500|2000|request|-|e",
-        "digits 1|3|2|e|0|3|3|0|500|2000|request|-|e",
-        "digits 1|2|-|e|0|2|3|0|500|2000|request|x-plan|e",
-        "Digits 1|2|-|-|-|-|-|-|-|-|-|-|-",
+        "digits 1|2|-",
+        "digits 1|2|-|0|-|-|-|-|-|-|-|-|-|-|-|-|-|-",
+        "digits x|2|-|0",
+        "digits 1|2|-|x",
+        f"digits 1|2|-|0|e|0|2|3|0|500|2000|gift:x|-{PLAIN}|e",
+        f"digits 1|2|-|0|E!|0|2|3|0|500|2000|request|-{PLAIN}|e",
+        f"digits 1|2|-|0|e|0|2|-|0|500|2000|request|-{PLAIN}|e",
+        f"digits 1|2|-|0|e|0|2|3,|0|500|2000|request|-{PLAIN}|e",
+        f"digits 1|2|-|0|e|0|9|3|0|500|2000|request|-{PLAIN}|e",
+        f"digits 1|3|2|0|e|0|3|3|0|500|2000|request|-{PLAIN}|e",
+        f"digits 1|2|-|0|e|0|2|3|0|500|2000|request|x-plan{PLAIN}|e",
+        "digits 1|2|-|0|e|0|2|3|0|500|2000|request|-|-|a|live|10000|e",
+        "digits 1|2|-|0|e|0|2|3|0|500|2000|request|-|-|a:500-500|live|10000|e",
+        "digits 1|2|-|0|e|0|2|3|0|500|2000|request|-|x|-|live|10000|e",
+        "digits 1|2|-|0|e|0|2|3|0|500|2000|request|-|x:above:1|-|live|10000|e",
+        "digits 1|2|-|0|e|0|2|3|0|500|2000|request|-|x:above:nan|-|live|10000|e",
+        "digits 1|2|-|0|e|0|2|3|0|500|2000|request|-|x:near:de|-|live|10000|e",
+        "digits 1|2|-|0|e|0|2|3|0|500|2000|request|-|x:in:d e|-|live|10000|e",
+        "digits 1|2|-|0|e|0|2|3|0|500|2000|request|-|-|-|dark|10000|e",
+        f"digits 1|2|-|0|e|0|2|3|0|500|2000|request|-{PLAIN}|%zz",
+        "Digits 1|2|-|0",
     ],
 )
 def test_a_line_that_was_not_written_by_us_is_refused(line: str) -> None:
@@ -135,5 +154,5 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path) -> Non
 
 
 def test_a_later_epoch_is_another_line(tmp_path) -> None:
-    route = parse_line("digits 4|1|-|-|-|-|-|-|-|-|-|-|-", NOW)
-    assert render([replace(route, epoch=5)]) == b"digits 5|1|-|-|-|-|-|-|-|-|-|-|-\n"
+    route = parse_line("digits 4|1|-|0", NOW)
+    assert render([replace(route, epoch=5)]) == b"digits 5|1|-|0\n"

@@ -28,10 +28,11 @@ from experiments.metric import (
     Slow,
     Worse,
 )
-from experiments.model import RequestUnit, Segments, Variant, experiment_name
+from experiments.model import Segments, Variant, experiment_name
 from experiments.outcomes import MOST_OUTCOMES, Outcome, check_outcome, parse_outcomes
 from experiments.prediction import Prediction
 from experiments.store import Cell, OutcomeRecord
+from experiments.unit import RequestUnit
 from registry.errors import TiltyardError
 from registry.refs import Version, model_name
 from tests.unit.declared import DECLARATION

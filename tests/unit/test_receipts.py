@@ -56,7 +56,7 @@ def test_the_id_is_the_digest_of_the_content_and_written_once_for_all() -> None:
     assert content_of(by_hand) == (
         b'{"model":"digits","at":"2026-03-01T12:00:00Z","by":"me","act":{"action":"stop",'
         b'"reasons":["why"],"kind":"by_hand"},"plan":null,"evidence":null,"previous":null,'
-        b'"spec_hash":null,"methods":"tiltyard-evaluator/2"}'
+        b'"spec_hash":null,"methods":"tiltyard-evaluator/3"}'
     )
     assert len({receipt_id(content_of(receipt_of(kind))) for kind in CASES}) == len(CASES)
 

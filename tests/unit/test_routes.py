@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from experiments.model import BasisPoints, ExperimentName, HeaderUnit
+from experiments.model import BasisPoints, ExperimentName
+from experiments.unit import HeaderUnit
 from registry.refs import ModelName, Version
 from serving.errors import NothingToRollBack
 from serving.routes import Route, SlowMark, Trial, Watch, withdraw
@@ -22,14 +23,16 @@ TRIAL = Trial(
     deadline=timedelta(seconds=2),
     watch=Watch((SlowMark("latency_ms>250", 250),)),
 )
-ROUTE = Route(DIGITS, 5, Version(1), None, None, "me", "a test", NOW)
-ON_TRIAL = replace(ROUTE, epoch=6, trial=TRIAL)
+ROUTE = Route(DIGITS, 5, Version(1), None, (), "me", "a test", NOW)
+ON_TRIAL = replace(ROUTE, epoch=6, trials=(TRIAL,))
 SEVERAL = replace(
     ON_TRIAL,
-    trial=replace(TRIAL, challengers=(Version(7), Version(8), Version(9)), dropped=(Version(8),)),
+    trials=(
+        replace(TRIAL, challengers=(Version(7), Version(8), Version(9)), dropped=(Version(8),)),
+    ),
 )
 PROMOTED = replace(ROUTE, epoch=7, champion=Version(2), previous=Version(1))
-HOLDING_BACK = replace(PROMOTED, trial=TRIAL)
+HOLDING_BACK = replace(PROMOTED, trials=(TRIAL,))
 
 
 @pytest.mark.parametrize(
@@ -40,13 +43,13 @@ def test_withdrawing_takes_away_the_trial_or_else_the_champion(before, withdrawn
     done = withdraw(before, by="me", why="it errs", at=NOW)
     assert (done.withdrawn, done.to_version) == (withdrawn, 1)
     after = done.route
-    assert (after.epoch, after.champion, after.trial) == (before.epoch + 1, Version(1), None)
+    assert (after.epoch, after.champion, after.trials) == (before.epoch + 1, Version(1), ())
     assert (after.previous, after.by, after.why) == (None, "me", "it errs")
     assert after.served.isdisjoint(withdrawn)
 
 
 def test_a_trial_withdrawn_leaves_the_version_to_go_back_to() -> None:
-    on_trial = replace(PROMOTED, trial=replace(TRIAL, challengers=(Version(3),)))
+    on_trial = replace(PROMOTED, trials=(replace(TRIAL, challengers=(Version(3),)),))
     done = withdraw(on_trial, by="me", why="", at=NOW)
     assert (done.route.champion, done.route.previous) == (2, 1)
 

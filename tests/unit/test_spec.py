@@ -7,16 +7,9 @@ import pytest
 
 from experiments.errors import InvalidDeclaration
 from experiments.metric import Binary, Count, Direction, Goal, Guardrail, Metric, Slow, Worse
-from experiments.model import (
-    Alpha,
-    BasisPoints,
-    Declaration,
-    HeaderUnit,
-    Limits,
-    RequestUnit,
-    experiment_name,
-)
+from experiments.model import Alpha, BasisPoints, Declaration, Limits, experiment_name
 from experiments.spec import WATCHED_ERRORS, read_declaration
+from experiments.unit import HeaderUnit, RequestUnit
 from registry.refs import Version, model_name
 from tests.unit.written import FILE, MINIMAL, changed, only_problem, problems
 
@@ -189,12 +182,18 @@ def test_a_model_of_tiltyards_own_is_in_nobodys_experiment():
 
 @pytest.mark.parametrize(
     "unit",
-    ["user", "header", "'header:'", "header:X-Unit", "cookie:id", "''", "header:a b", "Request"],
+    ["user", "header", "'header:'", "header:X-Unit", "body:id", "''", "cookie:a b", "'json:id'"],
 )
 def test_an_unknown_unit_is_refused_with_those_that_are_known(unit):
     problem = only_problem(changed("header:x-unit-id", unit))
     assert (problem.field, problem.line, problem.column) == ("unit", 4, 7)
-    assert "`request` or `header:NAME`" in problem.message
+    for known in ("`request`", "`header:NAME`", "`cookie:NAME`", "`query:NAME`", "`json:$.PATH`"):
+        assert known in problem.message
+
+
+@pytest.mark.parametrize("unit", ["cookie:sid", "query:user", "json:$.inputs[0].data[0]"])
+def test_a_unit_may_stand_in_many_places(unit):
+    assert str(read_declaration(changed("header:x-unit-id", unit)).unit) == unit
 
 
 def test_a_header_name_without_quotes_that_yaml_reads_as_fields_is_refused_with_its_place():

@@ -1,18 +1,30 @@
-"""Bounded experiments, holdback after promotion, and segments."""
+"""Bounded experiments, holdback after promotion, segments, and failover within a budget."""
 
 from datetime import timedelta
 
 import pytest
 
 from experiments.errors import InvalidDeclaration
-from experiments.model import HeaderUnit, Holdback, Horizon, Segments
+from experiments.model import WHOLE, Holdback, Horizon, Segments
 from experiments.spec import read_declaration
+from experiments.unit import HeaderUnit
 from tests.unit.written import FILE, MINIMAL, only_problem
 
 
 def test_an_experiment_is_open_ended_and_watches_no_segments_unless_it_says_so():
     declaration = read_declaration(MINIMAL)
     assert (declaration.horizon, declaration.holdback, declaration.segments) == (None, None, None)
+
+
+def test_the_champion_may_answer_for_every_failure_unless_a_file_says_otherwise():
+    assert read_declaration(MINIMAL).budget == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("said", "budget"), [("0%", 0), ("0.5%", 50), ("20%", 2_000), ("100%", WHOLE)]
+)
+def test_a_failover_budget_is_a_share_of_the_requests(said, budget):
+    assert read_declaration(f"{MINIMAL}failover: {{budget: {said}}}").budget == budget
 
 
 def test_what_it_says_is_read():
@@ -44,6 +56,12 @@ def test_what_it_says_is_read():
         ("holdback: {share: 5%, for: 24}", "holdback.for", "such as 500ms"),
         ("holdback: {share: 5%}", "holdback.for", "is required"),
         ("holdback: {share: 5%, span: 1h, for: 1h}", "holdback.span", "known are share, for"),
+        ("failover: {budget: 100.01%}", "failover.budget", "at most 100%"),
+        ("failover: {budget: -1%}", "failover.budget", "must be a percentage"),
+        ("failover: {budget: 0.2}", "failover.budget", "write 20%"),
+        ("failover: {}", "failover.budget", "is required"),
+        ("failover: 20%", "failover", "fields with values"),
+        ("failover: {share: 20%, budget: 5%}", "failover.share", "known are budget"),
         ("segments: {header: X-Country, values: [de]}", "segments.header", "lower case"),
         ("segments: {header: x-variant, values: [de]}", "segments.header", "the edge itself sets"),
         ("segments: {header: x-country}", "segments.values", "is required"),

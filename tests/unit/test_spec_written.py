@@ -82,6 +82,7 @@ guardrails:
   - {metric: minutes, kind: mean, cap: 600, covariate: true, worse: lower, max_ratio: 1.05}
   - {metric: latency_ms, quantile: 99%, max_ratio: 1.2, baseline: 250}
 horizon: {units: 100000}
+failover: {budget: 20%}
 holdback: {share: 5%, for: 24h}
 segments: {header: x-country, values: [de, 'no']}
 """
@@ -113,6 +114,7 @@ def test_every_way_to_measure_is_shown_in_the_words_of_the_file():
     assert (latency["quantile"], latency["baseline"]) == ("99%", 250.0)
     assert "negligible" not in latency
     assert shown["horizon"] == {"units": 100_000}
+    assert shown["failover"] == {"budget": "20%"}
     assert shown["holdback"] == {"share": "5%", "for": "1d"}
     assert shown["segments"] == {"header": "x-country", "values": ["de", "no"]}
 
@@ -177,6 +179,7 @@ PLACES = [
     *(["guardrails", rail, field] for rail in range(3) for field in GuardrailForm.model_fields),
     ["limits"],
     ["horizon", "units"],
+    ["failover", "budget"],
     ["holdback", "for"],
     ["segments", "values", 0],
 ]
