@@ -5,9 +5,11 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from prometheus_client.core import Metric
 
 from experiments.errors import LeaseLost, StoreUnavailable
 from experiments.experiment import Experiment
@@ -23,17 +25,22 @@ from serving.break_glass import Order, RolledBack, break_glass
 from serving.clock import Clock, utc_now
 from serving.commands import Commands
 from serving.controller import Controller
+from serving.drilling import Drills
+from serving.edge.stand_in import StandIn
 from serving.hosts import HostStatus, statuses
 from serving.hosts.reconciler import Serve, reconcile
 from serving.hosts.serve import HostOptions, ServeClient
 from serving.intake import Intake
 from serving.lane_keeper import LaneKeeper
 from serving.lanes import is_lane
-from serving.metrics import Metrics
+from serving.metrics.control import PERSON, Metrics
+from serving.metrics.exposition import text
+from serving.metrics.system import standing
 from serving.outlook import outlook
 from serving.records import Records
 from serving.rollback import CutShort, Rollback
 from serving.settings import Settings
+from serving.spool import Spool
 from serving.switch import Switch
 from serving.trails import Trails
 from serving.views import (
@@ -65,6 +72,7 @@ class Control:
     intake: Intake
     trails: Trails
     lanes: LaneKeeper
+    drills: Drills
     clock: Clock
     metrics: Metrics = field(default_factory=Metrics)
     troubles: dict[str, str] = field(default_factory=dict)
@@ -79,9 +87,9 @@ class Control:
                 raise
             if isinstance(error, CutShort):
                 order = replace(order, withdrawn=error.withdrawn)
-            log.warning("the store is away: rolling %s back at the edge itself", order.model)
-            done = await break_glass(str(self.settings.edge_dir / "agent.sock"), order)
-        self.metrics.rollback_seconds.observe(done.milliseconds / 1000)
+            log.warning("the store is away: rolling %s back at the edges themselves", order.model)
+            done = await break_glass(self.settings.local_edges, order)
+        self.metrics.observe_rollback(done.milliseconds / 1000, by=PERSON)
         return done
 
     async def show(self, experiment: Experiment, *, brief: bool = False) -> ExperimentView:
@@ -101,7 +109,10 @@ class Control:
         """Return an experiment that has just begun, with what can be foreseen of it."""
         view = await self.show(experiment)
         edges = await self.records.edges()
-        foreseen = await asyncio.to_thread(outlook, experiment.declaration, edges)
+        route = (await self.records.route(experiment.declaration.model)).value
+        foreseen = await asyncio.to_thread(
+            outlook, experiment.declaration, edges, holdout=route.holdout
+        )
         return replace(view, traffic=foreseen.traffic, warnings=foreseen.warnings)
 
     async def host(self, ref: VersionRef) -> HostView:
@@ -116,6 +127,14 @@ class Control:
         held = (await self.records.routes()).get(ref.model)
         return view_host(status, held.value if held else None)
 
+    async def told(self) -> bytes:
+        """Return what Prometheus is told; while the store is away, only of this process."""
+        self.metrics.waiting_outcomes.set(self.intake.waiting_bytes)
+        families: list[Metric] = []
+        with suppress(StoreUnavailable):
+            families.extend(standing(await self.overview()))
+        return text(families, self.metrics.registry)
+
     async def overview(self) -> SystemView:
         """Return every model, edge and trouble; lanes are nobody's models, and not told of."""
         known = await self.records.routes()
@@ -129,7 +148,16 @@ class Control:
             for model, found in sorted(hosts.items())
         ]
         edges = tuple(view_edge(report) for report in await self.records.edges())
-        return SystemView(self.fence is not None, edges, tuple(models), dict(self.troubles))
+        alive = {edge.edge for edge in edges}
+        enrolled = await self.records.enrolled()
+        return SystemView(
+            leads=self.fence is not None,
+            edges=edges,
+            models=tuple(models),
+            troubles=dict(self.troubles),
+            waiting_outcome_bytes=self.intake.waiting_bytes,
+            lost_edges={edge: at for edge, at in enrolled.items() if edge not in alive},
+        )
 
     async def run(self) -> None:
         """Tick until cancelled. Slow parts have a loop of their own and delay no decision."""
@@ -222,15 +250,21 @@ async def open_control(settings: Settings, *, ticking: bool = True) -> AsyncIter
             )
         )
         records = Records(store)
-        switch = Switch(store, records)
-        controller = Controller(holder, settings, store, records, switch, clock)
+        stand_in = StandIn(settings.local_edges, store, clock)
+        switch = Switch(store, records, lease=settings.edge_lease, stand_in=stand_in)
+        metrics = Metrics()
+        controller = Controller(holder, settings, store, records, switch, clock, metrics)
+        rollback = Rollback(store, records, switch, clock)
+        lanes = LaneKeeper(store, records, clock)
+        drills = Drills(store, lanes, switch, rollback, clock, observe=metrics.observe_drill)
+        stack.push_async_callback(drills.close)
         control = Control(
             settings=settings,
             store=store,
             records=records,
             catalog=catalog,
             commands=Commands(store, records, catalog, switch, clock),
-            rollback=Rollback(store, records, switch, clock),
+            rollback=rollback,
             controller=controller,
             bookkeeping=Bookkeeping(store, records, catalog, switch, clock),
             serve=serve,
@@ -239,12 +273,16 @@ async def open_control(settings: Settings, *, ticking: bool = True) -> AsyncIter
                 records,
                 key=settings.signing_key.read_bytes(),
                 window=settings.attribution_window,
-                spool=settings.state_dir / f"control-{settings.control_port}" / "outcomes.spool",
+                spool=Spool(
+                    settings.state_dir / f"control-{settings.control_port}" / "outcomes.spool"
+                ),
                 clock=clock,
             ),
             trails=Trails(records, controller, measure, clock),
-            lanes=LaneKeeper(store, records, clock),
+            lanes=lanes,
+            drills=drills,
             clock=clock,
+            metrics=metrics,
         )
         if not ticking:
             yield control

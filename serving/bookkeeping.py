@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from experiments.errors import StaleRevision
+from experiments.model import BasisPoints
 from experiments.store import Fence, Store
 from registry import Aliases, Catalog
 from registry.refs import ModelName, Version
@@ -36,6 +37,8 @@ class Bookkeeping:
         self._catalog = catalog
         self._switch = switch
         self._clock = clock
+        # Epochs whose holdout the registry was seen to have: one read less at every tick.
+        self._compared: dict[ModelName, int] = {}
 
     async def tick(self, fence: Fence) -> list[str]:
         """Adopt models that have no champion yet, and record what the routes say.
@@ -81,7 +84,19 @@ class Bookkeeping:
         receipt = await self._records.keep_act(
             ADOPT, (why,), model=model, by=CONTROLLER, at=now, route=None
         )
-        route = Route(model, epoch, champion, previous, None, CONTROLLER, why, now, receipt)
+        holdout = BasisPoints(await self._catalog.holdout(model))
+        route = Route(
+            model,
+            epoch,
+            champion,
+            previous,
+            trials=(),
+            by=CONTROLLER,
+            why=why,
+            at=now,
+            receipt=receipt,
+            holdout=holdout,
+        )
         if history and history[-1].after == champion:
             await self._records.write_route(route, expected=0, fence=fence)
             return
@@ -105,6 +120,11 @@ class Bookkeeping:
         if await self._catalog.aliases(route.model) != wanted:
             await self._catalog.set_aliases(route.model, wanted)
             acted.append(f"{route.model}: registry names follow epoch {route.epoch}")
+        if self._compared.get(route.model) != route.epoch:
+            if await self._catalog.holdout(route.model) != route.holdout:
+                await self._catalog.set_holdout(route.model, route.holdout)
+                acted.append(f"{route.model}: the registry has the holdout of epoch {route.epoch}")
+            self._compared[route.model] = route.epoch
         if route.unrecorded:
             # If the route has moved on, recording twice is recording once.
             with suppress(StaleRevision):
@@ -119,5 +139,4 @@ def _challenger(route: Route) -> Version | None:
 
     In a holdback there is none: who is watched is the champion.
     """
-    on_trial = route.trial.active if route.trial else ()
-    return next((version for version in on_trial if version != route.champion), None)
+    return next((version for version in route.active if version != route.champion), None)

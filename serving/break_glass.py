@@ -1,18 +1,32 @@
-"""A rollback on an edge's own socket: works with store, registry, Ray and control all away.
+"""A rollback on the edges' own sockets: works with store, registry, Ray and control all away.
 
 Imports next to nothing, because whoever needs this is in a hurry.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Any
 
 import httpx2
 
+from registry.errors import TiltyardError, UnknownModel
 from registry.refs import ModelName, Version
-from serving.errors import EdgeUnavailable, Refused
+from serving.errors import EdgeUnavailable, Refused, UnusableEdgeFolder
+from serving.settings import Settings
 
 ROLLBACK_SECONDS = 5.0
 """How long break-glass waits for an edge's own socket."""
+
+ASK_SECONDS = 1.0
+"""How long it waits to be told what an edge serves now."""
+
+STOPPED = "HAProxy does not run there; it will start with this route."
+
+RETRY = 0.05
+"""Seconds between two tries to reach an agent that is just being started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +54,15 @@ class RolledBack:
 
     Args:
         withdrawn: Versions that traffic was taken away from.
+        edges: Those that obey.
+        silent: Edges that were alive, have not said so in time, and may serve the old route.
         milliseconds: From the command to the last edge's word that no answer of the withdrawn
             versions starts any more.
-        silent: Live edges that have not answered in time.
+        acknowledged: The same for each of `edges`.
+        lost: Edges whose lease is over, and that nobody waits for: they had vanished before, or
+            have fenced themselves meanwhile.
+        waited: Milliseconds until nobody was waited for any more, the silent and lost included.
+        said: Why an edge does not obey, or need not, in its own words.
         break_glass: The edges were told directly, because the store could not be reached.
     """
 
@@ -52,41 +72,154 @@ class RolledBack:
     edges: tuple[str, ...]
     silent: tuple[str, ...]
     milliseconds: float
+    acknowledged: Mapping[str, float]
+    waited: float
     receipt: str | None
+    lost: tuple[str, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict)
     break_glass: bool = False
 
 
-async def break_glass(socket: str, order: Order) -> RolledBack:
-    """Tell one edge directly, without store, registry or control.
+async def break_glass(edges: Sequence[Settings], order: Order) -> RolledBack:
+    """Tell these edges directly, all at once, without store, registry or control.
 
     Raises:
-        EdgeUnavailable: the edge's agent does not answer on its socket.
-        TiltyardError: what the edge refuses, with the edge's own words.
+        EdgeUnavailable: none of their agents answers, and none could be stood in for.
+        TiltyardError: what all of them refuse, in the words of the first.
     """
-    transport = httpx2.AsyncHTTPTransport(uds=socket)
+    began = monotonic()
+    if not order.withdrawn and len(edges) > 1:
+        order = replace(order, withdrawn=await _served_last(edges, order.model))
+    acknowledged: dict[str, float] = {}
+    done: dict[str, _Done] = {}
+    refused: dict[str, TiltyardError] = {}
+
+    async def tell(edge: Settings) -> None:
+        try:
+            done[edge.edge_name] = await _roll_back(edge, order)
+            acknowledged[edge.edge_name] = (monotonic() - began) * 1000
+        except TiltyardError as error:
+            refused[edge.edge_name] = error
+
+    await asyncio.gather(*map(tell, edges))
+    names = sorted(refused)
+    silent = tuple(name for name in names if not _serves_nothing(refused[name]))
+    if not done:
+        raise refused[(*silent, *names)[0]]
+    any_of_them = next(iter(done.values()))
+    stopped = {name: STOPPED for name, each in done.items() if not each.haproxy_up}
+    return RolledBack(
+        model=order.model,
+        withdrawn=any_of_them.withdrawn,
+        to_version=any_of_them.to_version,
+        edges=tuple(sorted(done)),
+        silent=silent,
+        milliseconds=max(acknowledged.values()),
+        acknowledged=acknowledged,
+        waited=(monotonic() - began) * 1000,
+        receipt=None,
+        said={name: refused[name].message for name in names} | stopped,
+        break_glass=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What was withdrawn at an edge, and what took its place."""
+
+    withdrawn: tuple[Version, ...]
+    to_version: Version
+    haproxy_up: bool
+
+
+async def _roll_back(edge: Settings, order: Order) -> _Done:
+    """Tell an edge; do it in the place of its agent if that is dead."""
+    ends = monotonic() + ROLLBACK_SECONDS
+    while True:
+        try:
+            return await _told(edge, order)
+        except EdgeUnavailable as error:
+            try:
+                return await _instead_of_the_agent(edge, order)
+            except UnusableEdgeFolder:
+                # There is no such edge; or there is an agent, which hangs, or does not listen yet.
+                if not edge.edge_dir.exists() or monotonic() > ends:
+                    raise error from None
+        await asyncio.sleep(RETRY)
+
+
+async def _told(edge: Settings, order: Order) -> _Done:
     body: dict[str, str | list[int]] = {"model": order.model, "by": order.by, "why": order.why}
     if order.withdrawn:
         body["withdrawn"] = list(order.withdrawn)
-    try:
-        async with httpx2.AsyncClient(
-            transport=transport, base_url="http://edge", timeout=ROLLBACK_SECONDS
-        ) as client:
-            answer = await client.post("/rollback", json=body)
-    except httpx2.HTTPError as error:
-        raise EdgeUnavailable(f"The edge's agent does not answer on {socket}: {error}") from error
+    answer = await _ask(edge, "POST", "/rollback", within=ROLLBACK_SECONDS, json=body)
     if answer.status_code >= 400:
         raise Refused.from_problem(answer.json())
     found = answer.json()
-    return RolledBack(
-        model=order.model,
-        withdrawn=tuple(Version(each) for each in found["withdrawn"]),
-        to_version=Version(found["to"]),
-        edges=(found.get("edge", "local"),),
-        silent=(),
-        milliseconds=found["milliseconds"],
-        receipt=None,
-        break_glass=True,
-    )
+    return _Done(tuple(map(Version, found["withdrawn"])), Version(found["to"]), found["haproxy_up"])
+
+
+async def _instead_of_the_agent(edge: Settings, order: Order) -> _Done:
+    from experiments.store.redis import RedisStore
+    from serving.edge.stand_in import in_place_of_the_agent
+
+    async with (
+        RedisStore.open(edge.redis_url) as store,
+        in_place_of_the_agent(edge, store) as agent,
+    ):
+        done = await agent.roll_back(
+            order.model, by=order.by, why=order.why, withdrawn=order.withdrawn
+        )
+    return _Done(done.withdrawn, done.to_version, agent.haproxy_up)
+
+
+async def _served_last(edges: Sequence[Settings], model: ModelName) -> tuple[Version, ...]:
+    """Return what is to be withdrawn everywhere, so that no edge goes back further than others.
+
+    One that was rolled back by hand before has nothing to say here: asked once more, it would go
+    back to the version before.
+    """
+    from experiments.codec import decode
+    from serving.edge.report import EdgeReport
+
+    async def report(edge: Settings) -> EdgeReport | None:
+        with suppress(EdgeUnavailable, ValueError):
+            answer = await _ask(edge, "GET", "/routes", within=ASK_SECONDS)
+            return decode(EdgeReport, answer.content)
+        return None
+
+    found = await asyncio.gather(*map(report, edges))
+    reports = [each for each in found if each is not None and model in each.routes]
+    forward = [each for each in reports if model not in each.break_glass]
+    routes = [each.routes[model] for each in forward or reports]
+    tried = {version for route in routes for version in route.active}
+    return tuple(sorted(tried or {route.champion for route in routes}))
+
+
+async def _ask(
+    edge: Settings, method: str, path: str, *, within: float, json: Mapping[str, Any] | None = None
+) -> httpx2.Response:
+    try:
+        async with httpx2.AsyncClient(
+            transport=door_of(edge), base_url="http://edge", timeout=within
+        ) as client:
+            return await client.request(method, path, json=json)
+    except httpx2.HTTPError as error:
+        why = str(error) or type(error).__name__
+        raise EdgeUnavailable(
+            f"The agent of {edge.edge_name} does not answer on {edge.agent_socket}: {why}"
+        ) from error
+
+
+def door_of(edge: Settings) -> httpx2.AsyncBaseTransport:
+    """Return the way to an edge's agent."""
+    return httpx2.AsyncHTTPTransport(uds=str(edge.agent_socket))
+
+
+def _serves_nothing(error: TiltyardError) -> bool:
+    """Whether an edge has nothing to go back from, because it does not know the model."""
+    code = error.refusal if isinstance(error, Refused) else error.code
+    return code == UnknownModel.code
 
 
 def named(versions: Sequence[int]) -> str:

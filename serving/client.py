@@ -65,6 +65,11 @@ class ControlClient:
         body = {"version": version, "by": by, "why": why}
         return await self._ask("POST", f"{_model(model)}/promote", json=body)
 
+    async def hold_out(self, model: str, share: str, *, by: str, why: str = "") -> Answer:
+        """Keep a share of the units, such as `5%`, from every challenger to come."""
+        body = {"share": share, "by": by, "why": why}
+        return await self._ask("PUT", f"{_model(model)}/holdout", json=body)
+
     async def rollback(
         self, model: str, *, by: str, why: str = "", to: int | None = None, force: bool = False
     ) -> Answer:
@@ -79,6 +84,19 @@ class ControlClient:
     async def history(self, model: str) -> Answer:
         """Return a model's champions, oldest first, and its receipts, newest first."""
         return await self._ask("GET", f"{_model(model)}/history")
+
+    async def drill(self, model: str, times: int, *, by: str) -> Answer:
+        """Begin to try rollbacks out on a lane of the model; `drills` tells how far it is."""
+        return await self._ask("POST", f"{_model(model)}/drills", json={"times": times, "by": by})
+
+    async def drills(self, model: str) -> list[Answer]:
+        """Return the rollback drills of a model, the latest first."""
+        found: list[Answer] = await self._send("GET", f"{_model(model)}/drills")
+        return found
+
+    async def last_drill(self, model: str) -> Answer:
+        """Return the latest rollback drill of a model."""
+        return await self._ask("GET", f"{_model(model)}/drills/last")
 
     async def start(self, file: bytes, *, by: str) -> Answer:
         """Begin the experiment that an experiment file declares."""

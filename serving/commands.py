@@ -5,6 +5,8 @@ leaves half done.
 """
 
 from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import chain
 
 from experiments.errors import (
     ChallengerIsChampion,
@@ -14,12 +16,13 @@ from experiments.errors import (
     WrongState,
 )
 from experiments.experiment import Experiment
-from experiments.lifecycle import Event
-from experiments.model import Declaration, ExperimentName
+from experiments.lifecycle import Event, is_transitional
+from experiments.model import BasisPoints, Declaration, ExperimentName
+from experiments.quantities import write_share
 from experiments.store import Kind, Store
 from registry import Catalog
 from registry.errors import UnknownModel, UnknownVersion
-from registry.refs import ModelName, VersionRef, users_model_name
+from registry.refs import ModelName, Version, VersionRef, users_model_name
 from serving.clock import Clock
 from serving.errors import InUse, SignatureMismatch
 from serving.hosts import HostSpec, HostStatus, declare, statuses
@@ -33,6 +36,9 @@ from serving.switch import Switch, Switched
 
 START = "start"
 """What a receipt calls the beginning of an experiment."""
+
+HOLDOUT = "holdout"
+"""What a receipt calls a new share of units that never meet a challenger."""
 
 BY_PERSON = {
     Event.PAUSE: "paused",
@@ -174,7 +180,7 @@ class Commands:
         running = await self._records.running(ref.model)
         reasons = (why or f"Promoted by {by}.",)
         now = self._clock()
-        if running is not None:
+        if running:
             return await self._promote_challenger(running, ref, by, reasons)
         before = await self._route(ref.model)
         if before is not None and before.champion == ref.version:
@@ -182,37 +188,61 @@ class Commands:
         receipt = await self._receipt(ref.model, Event.PROMOTE, by, reasons, None)
 
         async def change(route: Route | None) -> Route:
-            if route is not None and route.trial is not None:
+            if route is not None and route.trials:
                 raise StaleRevision(f"An experiment of {ref.model} was started meanwhile.")
-            epoch = route.epoch + 1 if route else 1
-            previous = route.champion if route else None
-            return Route(
-                ref.model, epoch, ref.version, previous, None, by, reasons[0], now, receipt
-            )
+            if route is None:
+                return Route(ref.model, 1, ref.version, None, (), by, reasons[0], now, receipt)
+            promoted = replace(route, champion=ref.version, previous=route.champion)
+            return _next(promoted, by, reasons[0], now, receipt)
 
         return await self._switch.change(ref.model, change)
 
-    async def _promote_challenger(
-        self, running: Held[Experiment], ref: VersionRef, by: str, reasons: tuple[str, ...]
+    async def hold_out(
+        self, model: ModelName, share: BasisPoints, *, by: str, why: str
     ) -> Switched:
-        experiment = running.value
-        name, winner = experiment.declaration.name, experiment.winner
-        eligible = (winner,) if winner is not None else experiment.declaration.challengers
-        if ref.version not in eligible:
+        """Keep a share of the model's units from every challenger, in all experiments to come.
+
+        Raises:
+            UnknownModel: the model has no route.
+            WrongState: an experiment runs, in which some units would change sides.
+            StaleRevision: an experiment was started at the same time.
+        """
+        users_model_name(model)
+        running = await self._records.running(model)
+        if running:
+            names = " and ".join(held.value.declaration.name for held in running)
             raise WrongState(
-                f"{ref.model} is in the experiment {name}, which can only end with "
-                f"{' or '.join(map(str, eligible))} as its champion, not with {ref.version}.",
-                next_step=(
-                    f"Stop it first: `tiltyard experiment stop {name}`."
-                    if winner is None
-                    else f"Go back first: `tiltyard rollback {ref.model}`."
-                ),
+                f"{model} is in the experiment {names}: units that have met a challenger would be "
+                "held out, or the other way round.",
+                next_step="Set the holdout once it is over.",
             )
+        before = (await self._records.route(model)).value
+        if before.holdout == share:
+            return await self._switch.change(model, _as_it_is)
+        said = f"{write_share(share)} of the units never meet a challenger"
+        reasons = (f"{said}, until now {write_share(before.holdout)}.", *filter(None, [why]))
+        receipt = await self._receipt(model, HOLDOUT, by, reasons, None)
+        now = self._clock()
+
+        async def change(route: Route | None) -> Route:
+            if route is None or route.trials:
+                raise StaleRevision(f"An experiment of {model} was started meanwhile.")
+            return _next(replace(route, holdout=share), by, reasons[0], now, receipt)
+
+        return await self._switch.change(model, change)
+
+    async def _promote_challenger(
+        self, running: list[Held[Experiment]], ref: VersionRef, by: str, reasons: tuple[str, ...]
+    ) -> Switched:
+        held = next((it for it in running if ref.version in _may_win(it.value)), running[0])
+        experiment = held.value
+        if ref.version not in _may_win(experiment):
+            raise _not_eligible(ref, [each.value for each in running])
         now = self._clock()
         experiment.after(Event.PROMOTE, now)  # Refused before anything is written.
         receipt = await self._receipt(ref.model, Event.PROMOTE, by, reasons, experiment)
         changed = experiment.promoting(ref.version, now, reasons=reasons, receipt=receipt)
-        await self._records.write_experiment(changed, expected=running.revision)
+        await self._records.write_experiment(changed, expected=held.revision)
         return await self._switch.settle(changed, by=by, at=now)
 
     async def _champion(self, model: ModelName) -> VersionRef | None:
@@ -226,11 +256,8 @@ class Commands:
             return None
 
     async def _require_free(self, declaration: Declaration) -> None:
-        running = await self._records.running(declaration.model)
-        if running is not None:
-            raise ExperimentExists(
-                f"{declaration.model} is in the experiment {running.value.declaration.name}."
-            )
+        for held in await self._records.running(declaration.model):
+            _require_apart(declaration, held.value)
         try:
             await self._records.experiment(declaration.name)
         except UnknownExperiment:
@@ -257,6 +284,67 @@ class Commands:
             route=await self._route(model),
             experiment=experiment,
         )
+
+
+def _may_win(experiment: Experiment) -> tuple[Version, ...]:
+    winner = experiment.winner
+    return (winner,) if winner is not None else experiment.declaration.challengers
+
+
+def _not_eligible(ref: VersionRef, running: list[Experiment]) -> WrongState:
+    names = [each.declaration.name for each in running]
+    versions = dict.fromkeys(chain.from_iterable(map(_may_win, running)))
+    stop = " and ".join(f"`tiltyard experiment stop {name}`" for name in names)
+    return WrongState(
+        f"{ref.model} is in {'the experiment' if len(names) == 1 else 'the experiments'} "
+        f"{' and '.join(names)}, which can only end with {' or '.join(map(str, versions))} as "
+        f"champion, not with {ref.version}.",
+        next_step=(
+            f"Stop first: {stop}."
+            if all(each.winner is None for each in running)
+            else f"Go back first: `tiltyard rollback {ref.model}`."
+        ),
+    )
+
+
+def _require_apart(declaration: Declaration, other: Experiment) -> None:
+    """Make sure that no unit could be in both experiments."""
+    theirs = other.declaration
+    running = f"{declaration.model} is in the experiment {theirs.name}"
+    if theirs.layer is None:
+        raise ExperimentExists(
+            f"{running}, which has no layer, and so all units to itself.",
+            next_step=f"Stop it first: `tiltyard experiment stop {theirs.name}`.",
+        )
+    if declaration.layer is None:
+        raise ExperimentExists(
+            f"{running}, and one without a layer needs all units.",
+            next_step=f"Declare a free part of the layer {theirs.layer.name}, or stop the other: "
+            f"`tiltyard experiment stop {theirs.name}`.",
+        )
+    if is_transitional(other.state) or other.winner is not None:
+        raise ExperimentExists(
+            f"{running}, which is {other.state.replace('_', ' ')}.",
+            next_step="Wait until it is over.",
+        )
+    if declaration.unit != theirs.unit:
+        raise ExperimentExists(
+            f"{running}, whose unit is {theirs.unit}: with {declaration.unit} the same user could "
+            "be in both.",
+            next_step=f"Use the unit {theirs.unit}, or wait until it is over.",
+        )
+    if not declaration.layer.is_apart_from(theirs.layer):
+        raise ExperimentExists(
+            f"{running}, which has a part of the layer {theirs.layer.name} "
+            f"({write_share(theirs.layer.low)} to {write_share(theirs.layer.high)}) that this one "
+            "does not leave to it.",
+            next_step=f"Choose a part of the layer {theirs.layer.name} that is free.",
+        )
+
+
+def _next(route: Route, by: str, why: str, at: datetime, receipt: str) -> Route:
+    """Return the route one epoch on."""
+    return replace(route, epoch=route.epoch + 1, by=by, why=why, at=at, receipt=receipt)
 
 
 async def _as_it_is(route: Route | None) -> Route:

@@ -30,6 +30,7 @@ from serving.hosts import HostState, statuses
 from serving.hosts import withdraw as withdraw_host
 from serving.intent import CONTROLLER, is_tried
 from serving.lane_keeper import LaneKeeper
+from serving.metrics.control import Metrics
 from serving.records import Held, Records
 from serving.recovery import Recovery
 from serving.routes import Route
@@ -65,6 +66,7 @@ class Controller:
         records: Records,
         switch: Switch,
         clock: Clock,
+        metrics: Metrics | None = None,
     ) -> None:
         self._holder = holder
         self._settings = settings
@@ -72,6 +74,7 @@ class Controller:
         self._records = records
         self._switch = switch
         self._clock = clock
+        self._metrics = metrics or Metrics()
         self._recovery = Recovery(records, switch, clock)
         self._lanes = LaneKeeper(store, records, clock)
 
@@ -142,6 +145,7 @@ class Controller:
         if isinstance(decision, Continue) and decision.looks:
             held = await self._note_looks(held, decision.looks, fence)
             decision = decide(held.value.plan, evidence, now)
+        self._metrics.decisions.labels(decision.kind).inc()
         return acted + await self._act(held, decision, evidence, now, fence)
 
     async def _note_looks(
@@ -154,9 +158,15 @@ class Controller:
     async def _displace(self, held: Held[Experiment], route: Route, fence: Fence) -> list[str]:
         """End an experiment for which the route has no room: another trial or champion is there.
 
-        Two commands crossed, and the one that was to take itself back has died.
+        Another experiment of the model has promoted its challenger. Or two commands crossed, and
+        the one that was to take itself back has died.
         """
         why = "Another experiment or promotion of the model was quicker."
+        if route.champion != held.value.champion:
+            why = (
+                f"Version {route.champion} is the champion now: version {held.value.champion}, "
+                "with which this experiment compares, is not any more."
+            )
         return await self._finish(await self._recovery.give_way(held, route, why, fence), fence)
 
     async def _act(
@@ -184,6 +194,9 @@ class Controller:
         """Bring a transition to its end: traffic first, then the host, then the final state."""
         experiment = held.value
         switched = await self._settle(experiment, fence)
+        if experiment.state is State.ROLLING_BACK and switched.changed:
+            took = switched.waited if switched.silent else switched.milliseconds
+            self._metrics.observe_rollback(took / 1000, by=CONTROLLER)
         if switched.silent:
             log.warning("%s: no word from %s yet", experiment.declaration.name, switched.silent)
             return []
@@ -205,6 +218,7 @@ class Controller:
         self, experiment: Experiment, decision: Decision, evidence: Evidence, now: datetime
     ) -> str:
         route = (await self._records.route(experiment.declaration.model)).value
+        previous = await self._records.receipt_before(route, experiment)
         return await self._records.keep_receipt(
             Receipt(
                 model=experiment.declaration.model,
@@ -213,7 +227,7 @@ class Controller:
                 act=decision,
                 plan=experiment.plan,
                 evidence=evidence,
-                previous=experiment.receipt or route.receipt,
+                previous=previous,
                 spec_hash=spec_hash(experiment.declaration),
             )
         )

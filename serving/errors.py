@@ -4,6 +4,8 @@ TiltyardError
 ├── HostsUnavailable         Ray cannot be reached, or does not do what it is asked
 ├── AlreadyDeployed          the version is deployed, or on its way, just as asked
 ├── MalformedRequest         a body that is no Open Inference Protocol request
+├── UnsupportedMediaType     a body in a form or an encoding that is not read here
+├── NotStreaming             the model answers at once, or not at all
 ├── ModelFailed              the model raised on an input that its signature allows
 ├── InvalidOutput            the model gave something that no answer can carry
 ├── NothingToRollBack        the model has neither a trial nor a previous version
@@ -17,12 +19,14 @@ TiltyardError
 ├── SignatureMismatch        the version takes or gives other tensors than the champion
 ├── LaneTaken                somebody else uses the lane
 ├── UnknownLane              nobody holds such a lane, or not any more
+├── UnknownDrill             no rollback of the model has been tried out yet
 ├── Uncertifiable            a model that cannot be tried, because nothing is known to ask it
 ├── InUse                    the version serves traffic or is pinned to roll back to
 ├── BodyTooLarge             more bytes than any command needs
 ├── NothingToDraw            a picture was wanted of what has not been followed yet
 ├── SpoolFull                outcomes wait for the store, and no more can be kept
 ├── SystemDidNotStart        a part of a local system did not become ready
+├── AlreadyRunning           a local system runs, otherwise than asked for
 ├── ControlUnavailable       the control API does not answer
 ├── UnreadableRunningFile    the file that says what runs on this machine is damaged
 └── Refused                  another process refused, with a problem document
@@ -46,7 +50,17 @@ class AlreadyDeployed(TiltyardError):
 
 class MalformedRequest(TiltyardError):
     code = "malformed_request"
-    next_step = "Send an Open Inference Protocol v2 inference request as JSON."
+    next_step = "Send an inference request as the Open Inference Protocol v2 has it."
+
+
+class UnsupportedMediaType(TiltyardError):
+    code = "unsupported_media_type"
+    next_step = "Send JSON in UTF-8, as it is or compressed with gzip or deflate."
+
+
+class NotStreaming(TiltyardError):
+    code = "not_streaming"
+    next_step = "Send the request to `infer`, or log the model with a `predict_stream`."
 
 
 class ModelFailed(TiltyardError):
@@ -114,6 +128,11 @@ class UnknownLane(TiltyardError):
     next_step = "Begin again: what nobody renews for a minute is removed."
 
 
+class UnknownDrill(TiltyardError):
+    code = "unknown_drill"
+    next_step = "Begin one: `tiltyard drill MODEL`."
+
+
 class Uncertifiable(TiltyardError):
     code = "uncertifiable"
     next_step = "Register the model with an input example that it answers."
@@ -141,6 +160,11 @@ class SpoolFull(TiltyardError):
 
 class SystemDidNotStart(TiltyardError):
     code = "system_did_not_start"
+
+
+class AlreadyRunning(TiltyardError):
+    code = "already_running"
+    next_step = "End it with `tiltyard down`, then start it anew; clients are not served meanwhile."
 
 
 class ControlUnavailable(TiltyardError):

@@ -2,13 +2,8 @@
 
 import asyncio
 import logging
-import os
-from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-
-import orjson
 
 from experiments.errors import (
     DuplicateOutcome,
@@ -26,13 +21,11 @@ from registry.errors import TiltyardError
 from serving.clock import Clock
 from serving.errors import SpoolFull
 from serving.records import Records
-
-log = logging.getLogger(__name__)
+from serving.spool import Refusals, Spool
 
 SPOOLED = "spooled"
 
-SPOOL_LIMIT = 256 * 1024 * 1024
-"""Bytes of outcomes that are kept while the store is away; beyond, clients are told to wait."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +46,7 @@ class Intake:
         *,
         key: bytes,
         window: timedelta,
-        spool: Path,
+        spool: Spool,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -61,6 +54,7 @@ class Intake:
         self._key = key
         self._window = window
         self._spool = spool
+        self._refusals = Refusals()
         self._clock = clock
         self._draining = asyncio.Lock()
         self._declarations: dict[ExperimentName, Declaration] = {}
@@ -80,11 +74,16 @@ class Intake:
         try:
             return await self._count(outcomes, judged, now)
         except StoreUnavailable:
-            self._keep(body, now)
+            await self._keep(body, judged, now)
             return [
                 Result("refused", found) if isinstance(found, TiltyardError) else Result(SPOOLED)
                 for found in judged
             ]
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What is kept on disk for the store."""
+        return self._spool.waiting_bytes
 
     async def drain(self) -> int:
         """Count what was kept while the store was away; return how many requests that were.
@@ -95,37 +94,36 @@ class Intake:
             StoreUnavailable: the store is still away; everything is kept.
         """
         async with self._draining:
-            # New arrivals go to a new file while this one is counted, and one that a crash has
-            # left is counted before them.
-            taken = self._spool.with_suffix(".draining")
-            if not taken.exists():
-                if not self._spool.exists():
-                    return 0
-                self._spool.rename(taken)
-            lines = taken.read_bytes().splitlines()
-            kept = [found for line in lines if (found := _read(line)) is not None]
-            for at, outcomes in kept:
-                judged = [self._verified(outcome) for outcome in outcomes]
-                await self._count(outcomes, judged, at)
-            taken.unlink()
-            return len(kept)
+            await self._refusals.tell(self._store)
+            drained = 0
+            if self._spool.take():
+                for at, body in self._spool.read():
+                    await self._count_kept(body, at)
+                    drained += 1
+                self._spool.done()
+            return drained
 
-    def _keep(self, body: bytes, now: datetime) -> None:
-        self._spool.parent.mkdir(parents=True, exist_ok=True)
-        if self._spool.exists() and self._spool.stat().st_size + len(body) > SPOOL_LIMIT:
-            raise SpoolFull("Redis is away, and as many outcomes wait for it as can be kept.")
-        kept = orjson.dumps({"at": now.isoformat(), "body": b64encode(body).decode()})
-        # A line of its own, even after one that was cut short by a crash.
-        line = b"\n" + kept + b"\n"
-        descriptor = os.open(self._spool, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    async def _count_kept(self, body: bytes, at: datetime) -> None:
         try:
-            written = os.write(descriptor, line)
-        except OSError as error:
-            raise SpoolFull(f"Redis is away, and outcomes cannot be kept: {error}") from error
-        finally:
-            os.close(descriptor)
-        if written < len(line):
-            raise SpoolFull("Redis is away, and the disk is full, so outcomes cannot be kept.")
+            outcomes = parse_outcomes(body)
+        except TiltyardError as error:
+            # It could be read when it was kept: the disk has changed it.
+            _log.warning("a request with outcomes cannot be read any more: %s", error.message)
+            return
+        await self._count(outcomes, [self._verified(outcome) for outcome in outcomes], at)
+
+    async def _keep(
+        self, body: bytes, judged: list[Prediction | InvalidPrediction], now: datetime
+    ) -> None:
+        genuine = [found for found in judged if isinstance(found, Prediction)]
+        # Whoever sends nothing but forged ids takes no room from the others.
+        if not genuine:
+            return
+        try:
+            await asyncio.to_thread(self._spool.keep, body, now)
+        except SpoolFull:
+            self._refusals.note(genuine)
+            raise
 
     def _verified(self, outcome: Outcome) -> Prediction | InvalidPrediction:
         try:
@@ -181,18 +179,6 @@ class Intake:
                 ) from error
             self._declarations[name] = held.value.declaration
         return self._declarations[name]
-
-
-def _read(line: bytes) -> tuple[datetime, tuple[Outcome, ...]] | None:
-    """Return what was kept in a line, and when it came; None if the line was cut short."""
-    if not line:
-        return None
-    try:
-        kept = orjson.loads(line)
-        return datetime.fromisoformat(kept["at"]), parse_outcomes(b64decode(kept["body"]))
-    except (ValueError, KeyError, TypeError):
-        log.warning("a request with outcomes was cut short in the spool, and is not counted")
-        return None
 
 
 def _late(prediction: Prediction, expires_at: datetime) -> OutcomeRecord:

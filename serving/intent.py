@@ -11,7 +11,7 @@ from datetime import datetime
 from experiments.experiment import Experiment
 from experiments.lifecycle import Event, State, serves_challenger
 from experiments.metric import Quantile, Slow
-from experiments.model import Declaration
+from experiments.model import Declaration, Shadow
 from serving.routes import Route, SlowMark, Trial, Watch
 
 CONTROLLER = "controller"
@@ -20,19 +20,20 @@ CONTROLLER = "controller"
 def wanted_route(route: Route, experiment: Experiment, *, by: str, at: datetime) -> Route:
     """Return the route that `experiment` asks for, one epoch on; `route` itself if it is that.
 
-    A finished experiment asks for nothing, and a trial of another experiment is left alone.
+    A finished experiment asks for nothing. Trials of others are left alone: they share no unit with
+    this one, or there is no room for it. They end where the champion that they compare with does.
     """
     if experiment.is_final:
         return route
     name = experiment.declaration.name
-    if route.trial is not None and route.trial.experiment != name:
+    if not is_tried(experiment, route) and not _has_room(route, trial_of(experiment)):
         return route
     wanted = _wanted(route, experiment)
+    if wanted == route:
+        return route
     if is_tried(experiment, wanted) or not serves_challenger(experiment.state):
         # Otherwise it has no part in this route, and its receipts do not explain it.
         wanted = replace(wanted, receipt=experiment.receipt or route.receipt)
-    if wanted == route:
-        return route
     why = f"{name}: {' '.join(experiment.reasons) or experiment.state}"
     return replace(wanted, epoch=route.epoch + 1, by=by, why=why, at=at)
 
@@ -49,41 +50,45 @@ def _wanted(route: Route, experiment: Experiment) -> Route:
         # Halted, or stopped after that, from the holdback.
         return restored(route, experiment)
     # Against any other champion it would not be the comparison that was declared.
-    fits = route.champion == experiment.champion
-    return replace(route, trial=trial_of(experiment) if fits else None)
+    trial = trial_of(experiment) if route.champion == experiment.champion else None
+    return route.without(experiment.declaration.name) if trial is None else route.having(trial)
+
+
+def _has_room(route: Route, trial: Trial | None) -> bool:
+    if trial is None or route.holds_back:
+        return not route.trials
+    return all(trial.is_apart_from(other) for other in route.trials)
 
 
 def _promoted(route: Route, experiment: Experiment) -> Route:
     assert experiment.winner is not None
     if route.champion == experiment.winner:
-        return replace(route, trial=None)
-    return replace(route, champion=experiment.winner, previous=route.champion, trial=None)
+        return route.without(experiment.declaration.name)
+    return replace(route, champion=experiment.winner, previous=route.champion, trials=())
 
 
 def _holding_back(route: Route, experiment: Experiment) -> Route:
     assert experiment.winner is not None
+    trial = trial_of(experiment)
+    assert trial is not None
     if route.champion not in (experiment.champion, experiment.winner):
-        return replace(route, trial=None)
-    return replace(
-        route,
-        champion=experiment.winner,
-        previous=experiment.champion,
-        trial=trial_of(experiment),
-    )
+        return route.without(experiment.declaration.name)
+    return replace(route, champion=experiment.winner, previous=experiment.champion, trials=(trial,))
 
 
 def restored(route: Route, experiment: Experiment) -> Route:
     """Return the route without the challengers, even if one had been promoted already."""
+    alone = route.without(experiment.declaration.name)
     if route.champion not in experiment.declaration.challengers:
-        return replace(route, trial=None)
+        return alone
     champion = experiment.champion
     previous = None if route.previous == champion else route.previous
-    return replace(route, champion=champion, previous=previous, trial=None)
+    return replace(alone, champion=champion, previous=previous)
 
 
 def is_tried(experiment: Experiment, route: Route) -> bool:
     """Return whether the route carries the experiment's trial."""
-    return route.trial is not None and route.trial.experiment == experiment.declaration.name
+    return route.trial_of(experiment.declaration.name) is not None
 
 
 def giving_way(experiment: Experiment, route: Route) -> Event:
@@ -112,12 +117,20 @@ def trial_of(experiment: Experiment) -> Trial | None:
         salt=declaration.salt,
         deadline=declaration.deadline,
         segments=declaration.segments,
-        watch=watch_of(declaration),
+        audience=declaration.audience,
+        layer=declaration.layer,
+        shadow=stage.shadow,
+        budget=declaration.budget,
+        watch=watch_of(declaration, shadow=declaration.shadow if stage.shadow else None),
     )
 
 
-def watch_of(declaration: Declaration) -> Watch:
-    """Return what edges have to count for the metrics that only they can measure."""
+def watch_of(declaration: Declaration, *, shadow: Shadow | None = None) -> Watch:
+    """Return what edges have to count for the metrics that only they can measure.
+
+    Args:
+        shadow: How answers are compared that nobody gets; None where users get them.
+    """
     measured = [metric for metric in declaration.metrics if metric.at_edge]
     slow = {
         metric.counter: SlowMark(metric.counter, metric.kind.above_ms)
@@ -129,4 +142,5 @@ def watch_of(declaration: Declaration) -> Watch:
         slow=tuple(slow.values()),
         histogram=any(isinstance(metric.kind, Quantile) for metric in measured),
         cohort_seconds=round(cohort.total_seconds()) if cohort is not None else None,
+        tolerance=shadow.tolerance if shadow is not None else None,
     )

@@ -45,28 +45,31 @@ class LaneKeeper:
             TargetNotHot: its champion is not deployed.
             LaneTaken: another holder uses the lane.
         """
-        name = lane_of(model, purpose)
-        lane = await self._lane(name)
-        if lane is not None and lane.holder != holder:
-            raise LaneTaken(f"{lane.by} uses the lane {name} since {lane.since:%H:%M:%S} UTC.")
-        is_new = lane is None
-        if lane is None:
-            champion = (await self._records.route(model)).value.champion
-            lane = Lane(name, VersionRef(model, champion), holder, by, self._clock())
+        lane, is_new = await self._lane_for(model, purpose, holder, by)
         found = await statuses(self._store)
         spec = _spec(found, lane)
-        await self._store.beat(Kind.LANE, name, encode(Lane, lane), ttl=LEASE)
-        if is_new:
-            await self._forget_traffic(name)  # Of a lane before, if any is left.
+        await self._hold(lane, is_new=is_new)
         wanted = {STAND_IN: Fault.NONE} | {CHALLENGERS[fault]: fault for fault in faults}
         for version, fault in wanted.items():
-            ref = VersionRef(name, version)
+            ref = VersionRef(lane.model, version)
             if is_new or ref not in found:
                 with suppress(AlreadyDeployed):
                     await declare(
                         self._store, replace(spec, ref=ref, fault=fault), now=self._clock()
                     )
         await self._route(lane)
+        return lane
+
+    async def hold(self, model: ModelName, purpose: str, *, holder: str, by: str) -> Lane:
+        """Open a lane without hosts, or keep it for another minute. It has a route at once.
+
+        Raises:
+            UnknownModel: the model serves no traffic.
+            LaneTaken: another holder uses the lane.
+        """
+        lane, is_new = await self._lane_for(model, purpose, holder, by)
+        await self._hold(lane, is_new=is_new)
+        await self._open(lane)
         return lane
 
     async def held(self, model: ModelName, purpose: str, *, holder: str) -> Lane:
@@ -112,6 +115,24 @@ class LaneKeeper:
                 await withdraw(self._store, status.spec.ref, now=self._clock(), fence=fence)
         return acted
 
+    async def _lane_for(
+        self, model: ModelName, purpose: str, holder: str, by: str
+    ) -> tuple[Lane, bool]:
+        """Return the lane, and whether it is a new one."""
+        name = lane_of(model, purpose)
+        lane = await self._lane(name)
+        if lane is None:
+            champion = (await self._records.route(model)).value.champion
+            return Lane(name, VersionRef(model, champion), holder, by, self._clock()), True
+        if lane.holder != holder:
+            raise LaneTaken(f"{lane.by} uses the lane {name} since {lane.since:%H:%M:%S} UTC.")
+        return lane, False
+
+    async def _hold(self, lane: Lane, *, is_new: bool) -> None:
+        await self._store.beat(Kind.LANE, lane.model, encode(Lane, lane), ttl=LEASE)
+        if is_new:
+            await self._forget_traffic(lane.model)  # Of a lane before, if any is left.
+
     async def _lane(self, name: ModelName) -> Lane | None:
         stored = await self._store.read(Kind.LANE, name)
         return decode(Lane, stored.body) if stored else None
@@ -121,6 +142,10 @@ class LaneKeeper:
         champion = (await statuses(self._store)).get(VersionRef(lane.model, STAND_IN))
         if champion is None or champion.state is not HostState.HOT:
             return
+        await self._open(lane)
+
+    async def _open(self, lane: Lane) -> None:
+        """Give the lane its first route, unless it has one."""
         with suppress(UnknownModel):
             await self._records.route(lane.model)
             return
@@ -128,7 +153,7 @@ class LaneKeeper:
         # Beyond every epoch of a lane before, which an edge may not have forgotten yet.
         epoch = int(now.timestamp() * 1000)
         why = f"A lane of {lane.of}."
-        route = Route(lane.model, epoch, STAND_IN, None, None, lane.by, why, now)
+        route = Route(lane.model, epoch, STAND_IN, None, (), lane.by, why, now)
         with suppress(StaleRevision):
             await self._records.write_route(route, expected=0)
 

@@ -17,6 +17,8 @@ LEASE: Final = timedelta(seconds=60)
 """How long a lane stays after its holder was last heard of."""
 
 CERTIFY: Final = "certify"
+DRILL: Final = "drill"
+"""What a lane may be for. One for drills has no hosts: nobody asks it anything."""
 
 _LONGEST = 63
 _DIGEST = 8
@@ -58,6 +60,11 @@ def lane_of(model: ModelName, purpose: str) -> ModelName:
         digest = sha256(model.encode()).hexdigest()[:_DIGEST]
         name = f"{name[: _LONGEST - _DIGEST - 1]}-{digest}"
     return model_name(name)
+
+
+def has_hosts(model: str) -> bool:
+    """Tell whether anybody would answer for a model: for all of them, but lanes of drills."""
+    return not model.startswith(f"{RESERVED}{DRILL}-")
 
 
 def is_lane(model: str) -> bool:

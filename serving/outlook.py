@@ -7,8 +7,8 @@ units come than requests, so a warning that is given would be given all the more
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from experiments.model import Declaration
-from experiments.planning import rate_text, warning_for
+from experiments.model import NOTHING, BasisPoints, Declaration
+from experiments.planning import Reach, rate_text, warning_for
 from registry.refs import ModelName
 from serving.edge.report import EdgeReport
 
@@ -43,15 +43,23 @@ def requests_per_second(reports: Iterable[EdgeReport], model: ModelName) -> floa
     return sum(rates) or None
 
 
-def outlook(declaration: Declaration, reports: Iterable[EdgeReport]) -> Outlook:
-    """Look ahead from the traffic that the edges see. Takes a moment of computing."""
+def outlook(
+    declaration: Declaration, reports: Iterable[EdgeReport], *, holdout: BasisPoints = NOTHING
+) -> Outlook:
+    """Look ahead from the traffic that the edges see. Takes a moment of computing.
+
+    Args:
+        holdout: Of the model's units.
+    """
     rate = requests_per_second(reports, declaration.model)
     if rate is None:
         words = f"The traffic of {declaration.model} is not known yet"
         advice = "`tiltyard plan FILE --traffic 50/s` tells how long it takes at a given rate"
         return Outlook(f"{words}; {advice}.", ())
-    warning = warning_for(declaration, rate)
-    words = rate_text(rate).replace("unit", "request")
-    return Outlook(
-        f"{declaration.model} has had {words} on average.", (warning,) if warning else ()
-    )
+    reach = Reach.of(declaration, holdout=holdout)
+    warning = warning_for(declaration, rate * reach.share)
+    average = rate_text(rate).replace("unit", "request")
+    words = f"{declaration.model} has had {average} on average."
+    if not reach.is_whole:
+        words += f" {reach.words(declaration, rate, counted='request')}"
+    return Outlook(words, (warning,) if warning else ())

@@ -1,8 +1,9 @@
 """The store's documents as values: routes, experiments, receipts, and what the edges report."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 from experiments.codec import decode, encode
@@ -85,12 +86,13 @@ class Records:
             raise UnknownExperiment(f"There is no experiment {name!r}.")
         return Held(decode(Experiment, stored.body), stored.revision)
 
-    async def running(self, model: ModelName) -> Held[Experiment] | None:
-        """Return the experiment of `model` that is not over, if there is one."""
-        for held in await self.experiments():
-            if held.value.declaration.model == model and not held.value.is_final:
-                return held
-        return None
+    async def running(self, model: ModelName) -> list[Held[Experiment]]:
+        """Return the experiments of `model` that are not over, in the order of their start."""
+        return [
+            held
+            for held in await self.experiments()
+            if held.value.declaration.model == model and not held.value.is_final
+        ]
 
     async def write_experiment(
         self, experiment: Experiment, *, expected: int, fence: Fence | None = None
@@ -132,7 +134,6 @@ class Records:
             route: The model's, until then.
             experiment: That the act is about.
         """
-        latest = experiment.receipt if experiment else None
         return await self.keep_receipt(
             Receipt(
                 model=model,
@@ -141,10 +142,26 @@ class Records:
                 act=ByHand(action, reasons),
                 plan=experiment.plan if experiment else None,
                 evidence=None,
-                previous=latest or (route.receipt if route else None),
+                previous=await self.receipt_before(route, experiment),
                 spec_hash=spec_hash(experiment.declaration) if experiment else None,
             )
         )
+
+    async def receipt_before(
+        self, route: Route | None, experiment: Experiment | None
+    ) -> str | None:
+        """Return the receipt that the next one of an experiment follows.
+
+        It is the latest of the model, for experiments may run beside each other. A crash can have
+        kept the route from learning of the experiment's last: then it is that one.
+        """
+        latest = route.receipt if route else None
+        own = experiment.receipt if experiment else None
+        if own is not None and latest is not None:
+            async for name, _ in self._chain(latest):
+                if name == own:
+                    return latest
+        return own or latest
 
     async def receipt(self, prefix: str) -> tuple[str, bytes]:
         """Return a receipt's full id and content; `prefix` is its id or a unique beginning of it.
@@ -162,18 +179,40 @@ class Records:
         return found[0], everything[found[0]].body
 
     async def receipts(self, model: ModelName) -> list[tuple[str, Receipt]]:
-        """Return the chain of receipts that led to the model's present route, newest first."""
+        """Return the receipts that led to the model's present route, newest first.
+
+        And those of its experiments that have not changed the route, such as of a pause.
+        """
         stored = await self._store.read(Kind.ROUTE, model)
-        chain: list[tuple[str, Receipt]] = []
-        name = decode(Route, stored.body).receipt if stored else None
+        ends = [decode(Route, stored.body).receipt] if stored else []
+        ends += [
+            held.value.receipt
+            for held in await self.experiments()
+            if held.value.declaration.model == model
+        ]
+        chains: dict[str, list[tuple[str, Receipt]]] = {}
+        for end in ends:
+            if end is not None and end not in chains:
+                chains[end] = [each async for each in self._chain(end)]
+        # Of two from the same moment, the one that follows the other is further from the beginning.
+        placed = {
+            name: (receipt.at, len(chain) - steps, name, receipt)
+            for chain in chains.values()
+            for steps, (name, receipt) in enumerate(chain)
+        }
+        newest_first = sorted(placed.values(), key=itemgetter(0, 1, 2), reverse=True)
+        return [(name, receipt) for _, _, name, receipt in newest_first]
+
+    async def _chain(self, end: str) -> AsyncIterator[tuple[str, Receipt]]:
+        """Give a receipt and all that it follows, as far back as they are kept."""
+        name: str | None = end
         while name is not None:
             found = await self._store.read(Kind.RECEIPT, name)
             if found is None:
-                break
+                return
             receipt = decode(Receipt, found.body)
-            chain.append((name, receipt))
+            yield name, receipt
             name = receipt.previous
-        return chain
 
     async def trail(self, name: ExperimentName) -> Trail:
         """Return how what an experiment shows has moved; empty if that was lost, or never kept."""
@@ -192,6 +231,14 @@ class Records:
         """Return the latest report of every edge that is alive."""
         found = await self._store.read_all(Kind.EDGE)
         return [decode(EdgeReport, stored.body) for _, stored in sorted(found.items())]
+
+    async def enrolled(self) -> Mapping[str, datetime]:
+        """Return every edge that has not ended in order, and about when it was last heard of."""
+        found = await self._store.read_all(Kind.MEMBER)
+        return {
+            name: datetime.fromisoformat(stored.body.decode())
+            for name, stored in sorted(found.items())
+        }
 
     async def overrides(self) -> Mapping[str, Route]:
         """Return the routes that edges were given by hand while the store was away."""

@@ -69,10 +69,11 @@ class Recovery:
         }
         acted = []
         for model, held in routes.items():
-            trial = held.value.trial
-            if trial is None or trial.experiment in watched:
+            lost = [each for each in held.value.trials if each.experiment not in watched]
+            if not lost:
                 continue
-            why = f"Nobody watches {trial.experiment} any more."
+            names = " and ".join(each.experiment for each in lost)
+            why = f"Nobody watches {names} any more."
             now = self._clock()
             receipt = await self._records.keep_act(
                 REPAIR, (why,), model=model, by=CONTROLLER, at=now, route=held.value
@@ -80,7 +81,7 @@ class Recovery:
             alone = replace(
                 held.value,
                 epoch=held.value.epoch + 1,
-                trial=None,
+                trials=tuple(each for each in held.value.trials if each not in lost),
                 by=CONTROLLER,
                 why=why,
                 at=now,
@@ -125,37 +126,35 @@ class Recovery:
 
         An experiment that they had ended by then is not begun again.
         """
-        running = await self._records.running(route.model)
-        if (
-            running is not None
-            and serves_challenger(running.value.state)
-            and not is_tried(running.value, route)
-        ):
-            why = "The store has lost how it ended; the edges have withdrawn it."
-            await self.give_way(running, route, why, fence)
+        for running in await self._records.running(route.model):
+            if serves_challenger(running.value.state) and not is_tried(running.value, route):
+                why = "The store has lost how it ended; the edges have withdrawn it."
+                await self.give_way(running, route, why, fence)
         raised = replace(route, epoch=route.epoch + 1)
         await self._records.write_route(raised, expected=known.revision, fence=fence)
 
     async def _take_over(self, override: Route, route: Route | None, fence: Fence) -> None:
         running = await self._records.running(override.model)
-        experiment = running.value if running else None
         why = f"At an edge: {override.why}"
-        receipt = await self._records.keep_act(
-            ROLLBACK,
-            (why,),
-            model=override.model,
-            by=override.by,
-            at=override.at,
-            route=route,
-            experiment=experiment,
-        )
-        if running is not None:
-            stopped = running.value.after(
+        receipt = ""
+        for held in running or (None,):
+            receipt = await self._records.keep_act(
+                ROLLBACK,
+                (why,),
+                model=override.model,
+                by=override.by,
+                at=override.at,
+                route=replace(route, receipt=receipt or route.receipt) if route else None,
+                experiment=held.value if held else None,
+            )
+            if held is None:
+                continue
+            stopped = held.value.after(
                 Event.ROLL_BACK, self._clock(), reasons=(why,), receipt=receipt
             )
             # Over since the edge was told, however long it took to get about.
             over = replace(stopped, ended_at=override.at)
-            await self._records.write_experiment(over, expected=running.revision, fence=fence)
+            await self._records.write_experiment(over, expected=held.revision, fence=fence)
 
         async def change(found: Route | None) -> Route:
             epoch = max(override.epoch, found.epoch if found else 0) + 1
@@ -167,4 +166,4 @@ class Recovery:
 def _is_taken_over(override: Route, route: Route) -> bool:
     """Whether a crash came after the route was written, and before the override was removed."""
     told = (override.by, override.why, override.at, override.champion)
-    return told == (route.by, route.why, route.at, route.champion) and route.trial is None
+    return told == (route.by, route.why, route.at, route.champion) and not route.trials

@@ -6,6 +6,8 @@ automatically (`serving.controller`) takes the same path through `Switch`.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import reduce
+from itertools import chain
 from time import monotonic
 
 from experiments.codec import decode
@@ -20,6 +22,7 @@ from serving.clock import Clock
 from serving.errors import JustRolledBack, NothingToRollBack, TargetNotHot
 from serving.hosts import HostState, statuses
 from serving.intent import restored
+from serving.lanes import has_hosts
 from serving.records import Held, Records
 from serving.routes import Route, withdraw
 from serving.switch import ATTEMPTS, Switch
@@ -75,12 +78,11 @@ class Rollback:
             if order.withdrawn and not set(planned.withdrawn) <= set(order.withdrawn):
                 gone = named(order.withdrawn)
                 raise NothingToRollBack(f"Of {order.model}, {gone} had been withdrawn already.")
-            if running is None and order.to is None and not order.force:
+            if not running and order.to is None and not order.force:
                 await self._require_calm(held.value)
             await require_hot(self._store, planned.target, "a rollback to it", force=order.force)
             try:
-                done = await self._carry_out(order, planned, held.value, running)
-                return replace(done, milliseconds=(monotonic() - began) * 1000)
+                return await self._carry_out(order, planned, held.value, running, began)
             except StaleRevision:
                 # Somebody was quicker: look again, but withdraw nothing else than was meant.
                 order = replace(order, withdrawn=planned.withdrawn)
@@ -89,23 +91,30 @@ class Rollback:
         raise StaleRevision(f"{order.model} kept changing while it was to be rolled back.")
 
     async def _carry_out(
-        self, order: Order, planned: "_Planned", found: Route, running: Held[Experiment] | None
+        self,
+        order: Order,
+        planned: "_Planned",
+        found: Route,
+        running: list[Held[Experiment]],
+        began: float,
     ) -> RolledBack:
         now = self._clock()
         reasons = (order.why,)
-        receipt = await self._records.keep_act(
-            ROLLBACK,
-            reasons,
-            model=order.model,
-            by=order.by,
-            at=now,
-            route=found,
-            experiment=running.value if running else None,
-        )
-        if running is not None:
-            # First, so that the controller does not put the trial back in between.
-            withdrawn = running.value.after(Event.ROLL_BACK, now, reasons=reasons, receipt=receipt)
-            await self._records.write_experiment(withdrawn, expected=running.revision)
+        receipt = ""
+        for held in running or (None,):
+            receipt = await self._records.keep_act(
+                ROLLBACK,
+                reasons,
+                model=order.model,
+                by=order.by,
+                at=now,
+                route=replace(found, receipt=receipt or found.receipt),
+                experiment=held.value if held else None,
+            )
+            if held is not None:
+                # First, so that the controller does not put the trial back in between.
+                ended = held.value.after(Event.ROLL_BACK, now, reasons=reasons, receipt=receipt)
+                await self._records.write_experiment(ended, expected=held.revision)
 
         async def change(route: Route | None) -> Route:
             if route is None:
@@ -115,14 +124,17 @@ class Rollback:
                 raise StaleRevision(f"The champion of {order.model} has changed meanwhile.")
             return replace(again.route, receipt=receipt)
 
-        switched = await self._switch.change(order.model, change)
+        switched = await self._switch.change(order.model, change, began=began)
         return RolledBack(
             model=order.model,
             withdrawn=planned.withdrawn,
             to_version=planned.target.version,
             edges=switched.obeyed,
             silent=switched.silent,
+            lost=switched.lost,
+            acknowledged=switched.acknowledged,
             milliseconds=switched.milliseconds,
+            waited=switched.waited,
             receipt=receipt,
         )
 
@@ -152,6 +164,8 @@ async def require_hot(store: Store, ref: VersionRef, purpose: str, *, force: boo
         TargetNotHot: it would not; the message says what it would take.
     """
     status = (await statuses(store)).get(ref)
+    if not has_hosts(ref.model):
+        return
     if status is None:
         raise TargetNotHot(
             f"{ref} is cold: it is not deployed, so {purpose} cannot be served.",
@@ -174,26 +188,28 @@ class _Planned:
 
 
 def _withdrawn(
-    route: Route, running: Held[Experiment] | None, order: Order, now: datetime
+    route: Route, running: list[Held[Experiment]], order: Order, now: datetime
 ) -> _Planned:
     next_epoch = replace(route, epoch=route.epoch + 1, by=order.by, why=order.why, at=now)
-    if running is not None:
-        experiment = running.value
-        if order.to in experiment.declaration.challengers:
+    if running:
+        experiments = [held.value for held in running]
+        if any(order.to in each.declaration.challengers for each in experiments):
             raise NothingToRollBack(
                 f"Version {order.to} of {order.model} is on trial: it is nothing to go back to.",
                 next_step="`tiltyard promote MODEL VERSION` makes it the champion.",
             )
-        changed = restored(next_epoch, experiment)
+        changed = reduce(restored, experiments, next_epoch)
         if order.to in (None, changed.champion):
             target = VersionRef(order.model, changed.champion)
-            return _Planned(changed, experiment.remaining, target)
+            remaining = chain.from_iterable(each.remaining for each in experiments)
+            withdrawn = tuple(dict.fromkeys(remaining))
+            return _Planned(changed, withdrawn, target)
     if order.to is None:
         planned = withdraw(route, by=order.by, why=order.why, at=now)
         target = VersionRef(order.model, planned.to_version)
         return _Planned(planned.route, planned.withdrawn, target)
-    if order.to == route.champion and route.trial is None:
+    if order.to == route.champion and not route.trials:
         raise NothingToRollBack(f"{order.model} already stands for version {order.to}.")
-    changed = replace(next_epoch, champion=order.to, previous=None, trial=None)
+    changed = replace(next_epoch, champion=order.to, previous=None, trials=())
     withdrawn = tuple(sorted(route.served - {order.to}))
     return _Planned(changed, withdrawn, VersionRef(order.model, order.to))

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from serving.edge.partition import PartitionPolicy
 from serving.errors import UnreadableRunningFile
 
 
@@ -27,6 +28,21 @@ class Settings(BaseSettings):
     edge_host: str = Field("127.0.0.1", description="Address that the edge listens on.")
     edge_port: int = Field(
         8080, ge=1, le=65535, description="Port that clients send their requests to."
+    )
+    edges: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Edges of `tiltyard up`, on `edge_port` and the ports after it.",
+    )
+    edge_metrics_host: str = Field(
+        "127.0.0.1", description="Address at which an edge's metrics can be had."
+    )
+    edge_metrics_port: int = Field(
+        8100,
+        ge=1,
+        le=65535,
+        description="Port of an edge's metrics: `/metrics` and `/agent/metrics`.",
     )
     control_host: str = Field("127.0.0.1", description="Address that the control API listens on.")
     control_port: int = Field(8090, ge=1, le=65535, description="Port of the control API.")
@@ -59,6 +75,21 @@ class Settings(BaseSettings):
         ge=1024,
         description="Largest request that can be retried: HAProxy's buffer size.",
     )
+    version_in_flight: int = Field(
+        1000,
+        ge=5,
+        description="Requests of one version under way at an edge; it answers others with 429.",
+    )
+    source_connections: int = Field(
+        1000,
+        ge=0,
+        description="Connections of one address to an edge; 0 for any number of them.",
+    )
+    client_timeout: timedelta = Field(
+        timedelta(seconds=10),
+        gt=timedelta(0),
+        description="How long a client may take for its headers, and again for its body.",
+    )
     champion_timeout: timedelta = Field(
         timedelta(seconds=30),
         gt=timedelta(0),
@@ -74,6 +105,11 @@ class Settings(BaseSettings):
         gt=timedelta(0),
         description="An edge that was not heard of for so long is not waited for.",
     )
+    partition_policy: PartitionPolicy = Field(
+        PartitionPolicy.KEEP,
+        description="What an edge serves while Redis has not heard of it for longer than its lease:"
+        " `keep` the routes that it knows, or `champion` no challenger.",
+    )
     leader_lease: timedelta = Field(
         timedelta(seconds=5),
         gt=timedelta(0),
@@ -84,9 +120,22 @@ class Settings(BaseSettings):
         gt=timedelta(0),
         description="Time between two looks of the controller.",
     )
+    shadow_at_once: int = Field(
+        8, ge=1, le=256, description="Requests that an edge repeats to challengers at once."
+    )
+    shadow_body_bytes: int = Field(
+        1024 * 1024,
+        ge=1024,
+        description="Largest request, and largest answer, that is repeated and compared.",
+    )
+    shadow_memory_bytes: int = Field(
+        32 * 1024 * 1024,
+        ge=1024,
+        description="What copies for the shadow may take at an edge; beyond it they are dropped.",
+    )
     log_limit_bytes: int = Field(
         1024 * 1024 * 1024,
-        ge=1024 * 1024,
+        ge=256 * 1024,
         description="Request log kept while Redis is away; beyond it evidence is lost and marked.",
     )
 
@@ -113,6 +162,27 @@ class Settings(BaseSettings):
     def edge_dir(self) -> Path:
         """Map, configuration, sockets and request log of this edge."""
         return self.state_dir / self.edge_name
+
+    @property
+    def agent_socket(self) -> Path:
+        """Where this edge's agent takes orders from whoever is on the machine."""
+        return self.edge_dir / "agent.sock"
+
+    @property
+    def local_edges(self) -> tuple["Settings", ...]:
+        """What each edge of this machine goes by; the first has the name and the port given here.
+
+        Examples:
+            >>> [(each.edge_name, each.edge_port) for each in Settings(edges=3).local_edges]
+            [('edge-0', 8080), ('edge-1', 8081), ('edge-2', 8082)]
+        """
+        return tuple(self._edge(number) for number in range(self.edges))
+
+    def _edge(self, number: int) -> "Settings":
+        name = f"{self.edge_name.removesuffix('-0')}-{number}" if number else self.edge_name
+        own = {"edges": 1, "edge_name": name, "edge_port": self.edge_port + number}
+        own["edge_metrics_port"] = self.edge_metrics_port + number
+        return self.model_copy(update=own)
 
     @property
     def catalog_uri(self) -> str:

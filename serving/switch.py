@@ -5,11 +5,18 @@ one place in which the time that it takes is measured.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+)
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from experiments.errors import StaleRevision
 from experiments.experiment import Experiment
@@ -17,7 +24,9 @@ from experiments.store import Fence, Kind, Store
 from registry import ChampionChange
 from registry.errors import UnknownModel
 from registry.refs import ModelName
+from serving.acknowledgement import Word
 from serving.intent import wanted_route
+from serving.lanes import is_lane
 from serving.records import Held, Records
 from serving.routes import Route
 
@@ -27,26 +36,56 @@ ATTEMPTS: Final = 5
 PATIENCE: Final = 3.0
 """Seconds to wait for edges. A dead edge's report has expired by then, so nobody waits for it."""
 
+LEASE: Final = timedelta(seconds=3)
+
+AT_ONCE: Final = 0.05
+"""Seconds after which an edge that has said nothing is worth a look: others take a few ms."""
+
+LOOK: Final = 0.25
+"""Seconds between two looks at who is alive, while nobody says anything."""
+
+STAND_IN_WITHIN: Final = 1.0
+"""Seconds that are spent on edges which nobody waits for any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Switched:
     """A route that was changed.
 
     Args:
-        obeyed: Edges that have applied it.
-        silent: Live edges that have not said so in time.
+        acknowledged: Milliseconds from the start of the command to the word of each edge that has
+            applied it.
+        silent: Edges that were alive, have not said so in time, and may serve the old route.
+        lost: Edges whose lease is over, and that nobody waits for: they had vanished before, or
+            have fenced themselves meanwhile.
         milliseconds: From the start of the command to the last acknowledgement.
+        waited: Milliseconds until nobody was waited for any more, the silent and lost included.
     """
 
     before: Route | None
     after: Route
-    obeyed: tuple[str, ...]
+    acknowledged: Mapping[str, float]
     silent: tuple[str, ...]
+    lost: tuple[str, ...]
     milliseconds: float
+    waited: float
+
+    @property
+    def obeyed(self) -> tuple[str, ...]:
+        """The edges that have applied it, by name."""
+        return tuple(sorted(self.acknowledged))
 
     @property
     def changed(self) -> bool:
         return self.before is None or self.before.epoch != self.after.epoch
+
+
+StandIn = Callable[[Collection[str]], Awaitable[None]]
+"""Does what the agents of these edges would, where that can be done from here and they are dead."""
+
+
+async def nobody_stands_in(edges: Collection[str]) -> None:
+    """Leave it to the agents."""
 
 
 Change = Callable[[Route | None], Awaitable[Route]]
@@ -58,44 +97,88 @@ class Switch:
 
     Args:
         patience: Seconds to wait for edges.
+        lease: How long an edge's heartbeat counts.
+        stand_in: Tried for edges that say nothing.
     """
 
-    def __init__(self, store: Store, records: Records, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        store: Store,
+        records: Records,
+        *,
+        patience: float = PATIENCE,
+        lease: timedelta = LEASE,
+        stand_in: StandIn = nobody_stands_in,
+    ) -> None:
         self._store = store
         self._records = records
         self._patience = patience
+        self._lease = lease
+        self._stand_in = stand_in
 
     async def change(
-        self, model: ModelName, change: Change, *, fence: Fence | None = None
+        self,
+        model: ModelName,
+        change: Change,
+        *,
+        fence: Fence | None = None,
+        began: float | None = None,
     ) -> Switched:
         """Change the route of `model` and wait for every live edge.
+
+        Args:
+            began: When the command came, by the monotonic clock; by default now.
 
         Raises:
             StaleRevision: others kept changing it at the same time.
             LeaseLost: `fence` is no longer the leader's.
             StoreUnavailable: nothing was changed, or the acknowledgements cannot be read.
         """
-        began = monotonic()
+        began = monotonic() if began is None else began
         async with self._store.watch(Kind.EDGE) as reports:
             before, after = await self._publish(model, change, fence)
-            obeyed, silent = await self._acknowledged(model, after.epoch)
-            news = asyncio.ensure_future(anext(reports))
-            try:
-                # What was changed before has been waited for: then this is a look, at every tick.
-                while (
-                    silent
-                    and after != before
-                    and (left := self._patience - (monotonic() - began)) > 0
-                ):
-                    # Without news, look again at who is alive: an edge may have died.
-                    await asyncio.wait({news}, timeout=min(left, 0.5))
-                    if news.done():
-                        news.result()
-                        news = asyncio.ensure_future(anext(reports))
-                    obeyed, silent = await self._acknowledged(model, after.epoch)
-            finally:
-                await _cancelled(news)
-        return Switched(before, after, obeyed, silent, (monotonic() - began) * 1000)
+            word = Word(before, after, began, await self._records.edges())
+            enrolled = await self._records.enrolled()
+            if word.lost_of(enrolled) and await self._store.age() < self._lease:
+                # Nobody was heard because there was nobody to hear it.
+                word.expect(enrolled)
+            # What was changed before has been waited for: then this is a look, at every tick.
+            if after != before:
+                await self._wait(word, reports)
+        if after != before:
+            await self._look_after(word.lost_of(enrolled), word)
+        waited = (monotonic() - began) * 1000
+        last = max(word.acknowledged.values(), default=waited)
+        lost = word.lost_of(enrolled)
+        return Switched(before, after, word.acknowledged, word.silent, lost, last, waited)
+
+    async def _wait(self, word: Word, reports: AsyncIterator[tuple[Kind, str]]) -> None:
+        """Wait until no live edge is silent, or patience is over."""
+        ends, pause = monotonic() + self._patience, AT_ONCE
+        news = asyncio.ensure_future(anext(reports))
+        standing_in: asyncio.Future[None] | None = None
+        try:
+            while word.pending and (left := ends - monotonic()) > 0:
+                # Without news, look again at who is alive: an edge may have died.
+                await asyncio.wait({news}, timeout=min(left, pause))
+                if news.done():
+                    news.result()
+                    news = asyncio.ensure_future(anext(reports))
+                elif standing_in is None or standing_in.done():
+                    standing_in, pause = asyncio.ensure_future(self._stand_in(word.pending)), LOOK
+                word.hear(await self._records.edges())
+        finally:
+            await _cancelled(news)
+            if standing_in is not None:
+                await _cancelled(standing_in)
+
+    async def _look_after(self, lost: Collection[str], word: Word) -> None:
+        """Try to have edges obey that nobody waits for."""
+        if lost:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STAND_IN_WITHIN):
+                    await self._stand_in(lost)
+            word.hear(await self._records.edges())
 
     async def settle(
         self, experiment: Experiment, *, by: str, at: datetime, fence: Fence | None = None
@@ -144,16 +227,11 @@ class Switch:
         except UnknownModel:
             return None
 
-    async def _acknowledged(
-        self, model: ModelName, epoch: int
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        reports = await self._records.edges()
-        obeyed = tuple(r.edge for r in reports if r.epochs.get(model, 0) >= epoch)
-        return obeyed, tuple(r.edge for r in reports if r.edge not in obeyed)
-
 
 def _with_history(before: Route | None, after: Route) -> Route:
     """Have the change of champion, and those before it, recorded once the registry answers."""
+    if is_lane(after.model):
+        return after  # The registry does not know it.
     waiting = before.unrecorded if before else ()
     if before is not None and before.champion == after.champion:
         return replace(after, unrecorded=waiting)
@@ -169,7 +247,7 @@ def _with_history(before: Route | None, after: Route) -> Route:
     return replace(after, unrecorded=(*waiting, change))
 
 
-async def _cancelled(task: asyncio.Future[tuple[Kind, str]]) -> None:
+async def _cancelled(task: "asyncio.Future[Any]") -> None:
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from experiments.assessment import assess
+from experiments.completeness import incompleteness
 from experiments.decision import Decision, Plan, assess_plan, conclude
 from experiments.evidence import Evidence
 from experiments.experiment import Experiment
@@ -16,6 +17,7 @@ from experiments.report import report
 from experiments.reported import Report
 from experiments.spec import as_dict
 from registry.refs import ModelName, Version
+from serving.edge.partition import CutOff, PartitionPolicy
 from serving.edge.report import EdgeReport
 from serving.hosts import HostState, HostStatus
 from serving.lanes import is_lane
@@ -38,19 +40,31 @@ class HostView:
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """A model: what it stands for now, and every version that is deployed."""
+    """A model: what it stands for now, and every version that is deployed.
+
+    Args:
+        holdout: Share of the units that never meet a challenger, from 0 to 1.
+    """
 
     model: ModelName
     champion: Version | None
     previous: Version | None
     epoch: int | None
-    experiment: ExperimentName | None
+    experiments: tuple[ExperimentName, ...]
+    holdout: float
     hosts: tuple[HostView, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeView:
-    """An edge that was heard of within its lease."""
+    """An edge that was heard of within its lease.
+
+    Args:
+        lost_bytes, lost_requests: What it could not count since its agent started, and so no
+            experiment knows of.
+        policy: What it serves while Redis has not heard of it for longer than its lease.
+        cut_off: When that was last so, since its agent started.
+    """
 
     edge: str
     heard_at: datetime
@@ -59,17 +73,29 @@ class EdgeView:
     requests_seen: int
     backlog_bytes: int
     lost_bytes: int
+    lost_requests: int
     break_glass: tuple[ModelName, ...]
+    policy: PartitionPolicy
+    cut_off: CutOff | None
 
 
 @dataclass(frozen=True, slots=True)
 class SystemView:
-    """Everything at a glance. `troubles` says in words what could not be done lately, by part."""
+    """Everything at a glance.
+
+    Args:
+        troubles: What could not be done lately, in words, by part.
+        waiting_outcome_bytes: Outcomes that this control keeps for Redis.
+        lost_edges: Those that have vanished without having ended in order, and when, to the minute,
+            they were last heard of.
+    """
 
     leads: bool
     edges: tuple[EdgeView, ...]
     models: tuple[ModelView, ...]
     troubles: dict[str, str]
+    waiting_outcome_bytes: int
+    lost_edges: dict[str, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +111,7 @@ class ExperimentView:
         decision: What the controller would decide now; None where it decides nothing.
         reason: Why it stands as it does, in one sentence: what matters most of the present decision
             or, where nothing is decided any more, of the act that ended it. `also` has the rest.
+        incomplete: What is missing from the evidence, and what that means; empty if nothing is.
         report: Every number there is, per challenger and metric, and why there is none; left out
             of a list of experiments.
         traffic: When it was started: what is known of the model's traffic, in words.
@@ -109,6 +136,7 @@ class ExperimentView:
     decision: Decision | None
     reason: str
     also: tuple[str, ...]
+    incomplete: tuple[str, ...]
     report: Report | None
     evidence: Evidence
     declaration: dict[str, Any]
@@ -135,7 +163,8 @@ def view_model(model: ModelName, route: Route | None, statuses: list[HostStatus]
         champion=route.champion if route else None,
         previous=route.previous if route else None,
         epoch=route.epoch if route else None,
-        experiment=route.trial.experiment if route and route.trial else None,
+        experiments=tuple(trial.experiment for trial in route.trials) if route else (),
+        holdout=route.holdout / 10_000 if route else 0.0,
         hosts=tuple(view_host(status, route) for status in statuses),
     )
 
@@ -146,8 +175,7 @@ def view_host(status: HostStatus, route: Route | None) -> HostView:
     role = "spare"
     if route is not None:
         roles: dict[Version | None, str] = {route.previous: "previous"}
-        if route.trial:
-            roles |= dict.fromkeys(route.trial.active, "challenger")
+        roles |= dict.fromkeys(route.active, "challenger")
         # In a holdback the champion is on trial too; what it is for users comes first.
         roles[route.champion] = "champion"
         role = roles.get(version, "spare")
@@ -173,7 +201,10 @@ def view_edge(said: EdgeReport) -> EdgeView:
         requests_seen=said.requests_seen,
         backlog_bytes=said.backlog_bytes,
         lost_bytes=said.lost_bytes,
+        lost_requests=said.lost_requests,
         break_glass=said.break_glass,
+        policy=said.policy,
+        cut_off=said.cut_off,
     )
 
 
@@ -210,6 +241,7 @@ def view_experiment(
         decision=decision,
         reason=reasons[0] if reasons else "",
         also=reasons[1:],
+        incomplete=incompleteness(evidence),
         report=None if brief else _report(plan, evidence),
         evidence=evidence,
         declaration=as_dict(experiment.declaration),

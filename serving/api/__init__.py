@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from registry.errors import TiltyardError
-from serving.api import certify, experiments, models, outcomes, system
+from serving.api import certify, drills, experiments, models, outcomes, system
 from serving.api.bounded import Bounded
 from serving.api.problems import malformed, problem, unexpected
 from serving.app import Control
@@ -29,7 +29,7 @@ def create(
             yield
 
     api = FastAPI(title=TITLE, version="1", lifespan=lifespan)
-    for part in (system, models, experiments, outcomes, certify):
+    for part in (system, models, experiments, outcomes, certify, drills):
         api.include_router(part.router)
     api.add_exception_handler(TiltyardError, problem)
     api.add_exception_handler(Exception, unexpected)

@@ -3,8 +3,10 @@
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from experiments.model import WHOLE, BasisPoints
+from experiments.quantities import read_share
 from registry.refs import ModelName, Version, VersionRef, model_name
 from serving.app import Control
 
@@ -59,6 +61,23 @@ class PromoteBody(Signed):
     """Which version to promote."""
 
     version: int = Field(ge=1, lt=10**9)
+
+
+def _held_out(value: object) -> BasisPoints:
+    share = read_share(value)
+    if share >= WHOLE:
+        raise ValueError("must be below 100%: nobody could meet a challenger")
+    return share
+
+
+class HoldoutBody(Signed):
+    """Which share of the units never meets a challenger, such as `5%`."""
+
+    share: Annotated[int, BeforeValidator(_held_out)]
+
+    @property
+    def points(self) -> BasisPoints:
+        return BasisPoints(self.share)
 
 
 class RollbackBody(Signed):

@@ -1,12 +1,23 @@
 """`/v1/models`: deploy, promote, roll back, and look back."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter
 
+from experiments.model import NOTHING, BasisPoints
 from registry import ChampionChange
 from registry.refs import ModelName, Version, VersionRef
-from serving.api.bodies import Controlled, DeployBody, Model, PromoteBody, Ref, RollbackBody
+from serving.api.bodies import (
+    Controlled,
+    DeployBody,
+    HoldoutBody,
+    Model,
+    PromoteBody,
+    Ref,
+    RollbackBody,
+)
+from serving.api.drills import DrillView
 from serving.break_glass import Order, RolledBack
 from serving.commands import Resources
 from serving.routes import Route
@@ -25,15 +36,35 @@ class Promoted:
     changed: bool
     edges: tuple[str, ...]
     silent: tuple[str, ...]
+    lost: tuple[str, ...]
+    acknowledged: Mapping[str, float]
     milliseconds: float
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A holdout, in basis points, that every live edge has been told of."""
+
+    model: ModelName
+    before: BasisPoints
+    holdout: BasisPoints
+    changed: bool
+    edges: tuple[str, ...]
+    silent: tuple[str, ...]
+    lost: tuple[str, ...]
+    acknowledged: Mapping[str, float]
+    milliseconds: float
+    waited: float
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A model's changes of champion (oldest first) and its chain of receipts (newest first)."""
+    """A model's changes of champion (oldest first), receipts and drills (newest first)."""
 
     champions: tuple[ChampionChange, ...]
     receipts: tuple[ReceiptView, ...]
+    drills: tuple[DrillView, ...]
 
 
 @router.put("/models/{model}/versions/{version}/host", status_code=202)
@@ -68,7 +99,28 @@ async def promote(model: Model, body: PromoteBody, control: Controlled) -> Promo
         changed=switched.changed,
         edges=switched.obeyed,
         silent=switched.silent,
+        lost=switched.lost,
+        acknowledged=switched.acknowledged,
         milliseconds=switched.milliseconds,
+        waited=switched.waited,
+    )
+
+
+@router.put("/models/{model}/holdout")
+async def hold_out(model: Model, body: HoldoutBody, control: Controlled) -> HeldOut:
+    """Keep a share of the units from every challenger, in all experiments to come."""
+    switched = await control.commands.hold_out(model, body.points, by=body.by, why=body.why)
+    return HeldOut(
+        model=model,
+        before=switched.before.holdout if switched.before else NOTHING,
+        holdout=switched.after.holdout,
+        changed=switched.changed,
+        edges=switched.obeyed,
+        silent=switched.silent,
+        lost=switched.lost,
+        acknowledged=switched.acknowledged,
+        milliseconds=switched.milliseconds,
+        waited=switched.waited,
     )
 
 
@@ -89,7 +141,9 @@ async def route(model: Model, control: Controlled) -> Route:
 async def history(model: Model, control: Controlled) -> History:
     """Return who made which version the champion, when and why."""
     receipts = await control.records.receipts(model)
+    drills = [replace(each, milliseconds=()) for each in await control.drills.all(model)]
     return History(
         champions=await control.catalog.history(model),
         receipts=tuple(view_receipt(name, receipt) for name, receipt in receipts),
+        drills=tuple(DrillView.of(drill, control.clock()) for drill in drills),
     )

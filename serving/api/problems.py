@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 STATUSES = {
     "already_deployed": 409,
+    "already_running": 409,
     "body_too_large": 413,
     "catalog_unavailable": 503,
     "challenger_is_champion": 409,
@@ -43,6 +44,7 @@ STATUSES = {
     "malformed_json": 400,
     "malformed_request": 400,
     "model_error": 500,
+    "not_streaming": 501,
     "nothing_to_draw": 409,
     "nothing_to_roll_back": 409,
     "receipt_mismatch": 409,
@@ -57,6 +59,7 @@ STATUSES = {
     "uncertifiable": 422,
     "unit_empty": 400,
     "unit_too_long": 400,
+    "unknown_drill": 404,
     "unknown_experiment": 404,
     "unknown_lane": 404,
     "unknown_model": 404,
@@ -65,6 +68,7 @@ STATUSES = {
     "unreadable_log_line": 500,
     "unreadable_model": 422,
     "unreadable_running_file": 500,
+    "unsupported_media_type": 415,
     "unusable_edge_folder": 500,
     "version_in_use": 409,
     "wrong_state": 409,

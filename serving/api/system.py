@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from serving.api.bodies import Controlled
+from serving.metrics.exposition import MEDIA_TYPE
 from serving.views import SystemView
 
 router = APIRouter(tags=["system"])
@@ -24,5 +24,5 @@ async def status(control: Controlled) -> SystemView:
 
 @router.get("/metrics", response_class=Response)
 async def metrics(control: Controlled) -> Response:
-    """Return Prometheus metrics of this control process."""
-    return Response(generate_latest(control.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    """Return Prometheus metrics of this control process, and of the system as it sees it."""
+    return Response(await control.told(), media_type=MEDIA_TYPE)

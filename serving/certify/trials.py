@@ -21,10 +21,10 @@ from experiments.model import (
     BasisPoints,
     Declaration,
     ExperimentName,
-    HeaderUnit,
     Limits,
     experiment_name,
 )
+from experiments.unit import HeaderUnit
 from registry.refs import ModelName
 from serving.hosts.faults import Fault
 from serving.lanes import CHALLENGERS

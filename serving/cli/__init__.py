@@ -9,7 +9,18 @@ import typer
 from typer.core import TyperGroup
 
 from registry.errors import TiltyardError
-from serving.cli import certify, evidence, experiments, local, models, plan, simulate, system
+from serving.cli import (
+    certify,
+    drill,
+    evidence,
+    experiments,
+    local,
+    models,
+    plan,
+    rollback,
+    simulate,
+    system,
+)
 from serving.cli.session import Session
 
 
@@ -39,5 +50,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for part in (local, models, experiments, plan, simulate, certify, evidence, system):
+TRAFFIC = (models, rollback, experiments)
+TRIED_OUT = (plan, simulate, certify, drill)
+
+for part in (local, *TRAFFIC, *TRIED_OUT, evidence, system):
     part.add_to(app)

@@ -19,7 +19,14 @@ LOOK = 1.0
 FEWEST_POINTS = 2
 """Of a trail that is a line."""
 
-OVER = {"promoted": OK, "rolled_back": NO, "stopped": NO, "inconclusive": NO, "halted": NO}
+OVER = {
+    "promoted": OK,
+    "passed": OK,
+    "rolled_back": NO,
+    "stopped": NO,
+    "inconclusive": NO,
+    "halted": NO,
+}
 """Exit status of `watch` for each state in which nothing happens any more by itself."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the experiment.")]
@@ -75,7 +82,7 @@ def show(ctx: typer.Context, name: Name, plot: Plot = None, as_json: Json = Fals
 
 @group.command()
 def watch(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
-    """Show an experiment every second until it is over. Exit status 0 if it was promoted."""
+    """Show an experiment every second until it is over. Exit status 0 if promoted, or passed."""
     session = Session.of(ctx, as_json)
     found = session.ask(lambda control: _watched(session, control, name))
     from serving.cli.board import board

@@ -1,5 +1,7 @@
 """Commands for the whole system on this machine. Each gives its own exit status."""
 
+from typing import Annotated
+
 import typer
 
 from serving.cli.session import Json, Session, naming_wrong_settings
@@ -13,13 +15,19 @@ def add_to(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-def up(ctx: typer.Context, as_json: Json = False) -> None:
-    """Start the whole system on this machine: Redis, Ray, edge and control."""
+def up(
+    ctx: typer.Context,
+    edges: Annotated[
+        int | None, typer.Option(min=1, max=64, help="How many edges; 1 unless it is set.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Start the whole system on this machine: Redis, Ray, edges and control."""
     Session.of(ctx, as_json)
     from serving.local import commands
 
     with naming_wrong_settings():
-        raise typer.Exit(commands.up(as_json=as_json))
+        raise typer.Exit(commands.up(as_json=as_json, edges=edges))
 
 
 def down(ctx: typer.Context, as_json: Json = False) -> None:

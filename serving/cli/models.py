@@ -19,7 +19,6 @@ from serving.cli.session import (
     is_away,
     login,
 )
-from serving.errors import Refused
 
 if TYPE_CHECKING:
     from serving.client import ControlClient
@@ -41,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(deploy)
     app.command()(undeploy)
     app.command()(promote)
-    app.command()(rollback)
+    app.command()(holdout)
     app.command()(history)
 
 
@@ -147,90 +146,31 @@ def promote(
     raise typer.Exit(NO if found["silent"] else OK)
 
 
-def rollback(
+def holdout(
     ctx: typer.Context,
     model: ModelArgument,
-    to: Annotated[int | None, typer.Option(min=1, help="Version to go back to.")] = None,
+    share: Annotated[
+        str | None,
+        typer.Argument(metavar="[SHARE]", help="Such as 5%; without it, the present one is shown."),
+    ] = None,
     why: Why = "",
-    force: Annotated[
-        bool, typer.Option("--force", help="Go back even to a version that is not hot.")
-    ] = False,
-    local: Annotated[
-        bool, typer.Option("--local", help="Ask this machine's edge itself, and nobody else.")
-    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Go back: withdraw the versions on trial, or else the champion.
-
-    Where control or Redis is away, this machine's edge is asked directly, if there is one.
-    """
-    if local and (to is not None or force):
-        raise typer.BadParameter("an edge knows one way back: --local takes no --to or --force")
+    """Keep a share of a model's units from every challenger, in all experiments to come."""
     session = Session.of(ctx, as_json)
-    if local:
-        found = _at_the_edge(session, model, why)
-    else:
-        found = _by_control(session, model, to, why, force)
+
+    async def asked(control: "ControlClient") -> dict[str, Any]:
+        if share is not None:
+            return await control.hold_out(model, share, by=login(), why=why)
+        route = await control.route(model)
+        points = route["holdout"]
+        return {"model": model, "before": points, "holdout": points, "changed": False}
+
+    found = session.ask(asked)
     from serving.cli import show
 
-    session.answer(found, lambda: show.rolled_back(found))
-    raise typer.Exit(NO if found["silent"] else OK)
-
-
-def _by_control(
-    session: Session, model: str, to: int | None, why: str, force: bool
-) -> dict[str, Any]:
-    meant: tuple[int, ...] = ()
-
-    async def ordered(control: "ControlClient") -> dict[str, Any]:
-        nonlocal meant
-        if to is None:
-            meant = await _served_last(control, model)
-        return await control.rollback(model, by=login(), why=why, to=to, force=force)
-
-    try:
-        return session.ask(ordered)
-    except TiltyardError as error:
-        has_edge = (session.settings.edge_dir / "agent.sock").exists()
-        if not is_away(error) or not has_edge or to is not None:
-            raise
-        session.note(f"{error.message} Asking this machine's edge itself.")
-        # Control may have done it and only its answer be lost: then nothing more is withdrawn.
-        return _at_the_edge(session, model, why, withdrawn=meant)
-
-
-async def _served_last(control: "ControlClient", model: str) -> tuple[int, ...]:
-    """Return the versions that a rollback would withdraw; none while the store is away."""
-    try:
-        route = await control.route(model)
-    except Refused as error:
-        if error.refusal == "store_unavailable":
-            return ()  # Control then asks the edge beside it.
-        raise
-    if not route["trial"]:
-        return (route["champion"],)
-    challengers, dropped = route["trial"]["challengers"], route["trial"]["dropped"]
-    return tuple(each for each in challengers if each not in dropped) or tuple(challengers)
-
-
-def _at_the_edge(
-    session: Session, model: str, why: str, *, withdrawn: tuple[int, ...] = ()
-) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from registry.refs import Version, model_name
-    from serving.break_glass import Order, break_glass
-
-    by = login()
-    order = Order(
-        model_name(model),
-        by,
-        why or f"Rolled back by {by}.",
-        withdrawn=tuple(map(Version, withdrawn)),
-    )
-    socket = str(session.settings.edge_dir / "agent.sock")
-    found = asdict(asyncio.run(break_glass(socket, order)))
-    return found | {name: list(found[name]) for name in ("withdrawn", "edges", "silent")}
+    session.answer(found, lambda: show.held_out(found))
+    raise typer.Exit(NO if found.get("silent") else OK)
 
 
 def history(ctx: typer.Context, model: ModelArgument, as_json: Json = False) -> None:

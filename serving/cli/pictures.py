@@ -5,7 +5,7 @@ from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.model import Declaration
+from experiments.model import BEFORE_RAMP, Declaration
 from experiments.simulation import End, Run, Truth
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 COLOURS = {
     End.PROMOTED: "#0077bb",
+    End.PASSED: "#0077bb",
     End.ROLLED_BACK: "#cc3311",
     End.INCONCLUSIVE: "#888888",
     End.HALTED: "#ee9933",
@@ -98,8 +99,11 @@ def draw_simulation(
 
 
 def _title(declaration: Declaration, truth: Truth, runs: Sequence[Run]) -> str:
-    goal = declaration.goal.metric.key
-    effect = f"{goal} {100 * truth.effect:+.4g} %" if truth.effect else "no effect (A/A)"
+    effect = "no effect (A/A)"
+    if truth.effect:
+        effect = f"{declaration.sought.metric.key} {100 * truth.effect:+.4g} %"
+    elif truth.agreement < 1.0:
+        effect = f"{100 * truth.agreement:.4g} % agree in the shadow"
     harm = "".join(f", {key} x {factor:g}" for key, factor in truth.harm.items())
     plural = "s" if len(runs) > 1 else ""
     return f"{declaration.name}: {len(runs):,} simulated experiment{plural}, {effect}{harm}"
@@ -119,7 +123,7 @@ def _shade(declaration: Declaration, runs: Sequence[Run], panels: "Sequence[Axes
     from statistics import median
 
     edges = []
-    for rung in range(len(declaration.ramp) + 1):
+    for rung in range(BEFORE_RAMP, len(declaration.ramp) + 1):
         opened = [stage.units for run in runs for stage in run.stages if stage.rung == rung]
         if opened:
             edges.append((rung, max(median(opened), _first_look(runs))))
@@ -131,8 +135,9 @@ def _shade(declaration: Declaration, runs: Sequence[Run], panels: "Sequence[Axes
         if place % 2 == 0:
             for axes in panels:
                 axes.axvspan(start, stop, color=BAND, linewidth=0, zorder=0)
-        is_held_back = rung == len(declaration.ramp)
-        words = "holdback" if is_held_back else f"{declaration.ramp[rung] / 100:g} %"
+        words = "shadow" if rung == BEFORE_RAMP else "holdback"
+        if 0 <= rung < len(declaration.ramp):
+            words = f"{declaration.ramp[rung] / 100:g} %"
         panels[0].annotate(
             words,
             (start, 1.0),
@@ -163,7 +168,8 @@ def _benefit(axes: "Axes", declaration: Declaration, runs: Sequence[Run]) -> Non
         _path(axes, run, seen, low, high)
     axes.set_ylim(low, high)
     if open_ended:
-        threshold(axes, needed, f"promote: e = {1 / declaration.alpha.promote:g}")
+        verdict = "pass" if declaration.shadow_only else "promote"
+        threshold(axes, needed, f"{verdict}: e = {1 / declaration.alpha.promote:g}")
         axes.set_ylabel("benefit: log10 e")
     else:
         _boundary(axes, runs)

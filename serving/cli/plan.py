@@ -11,6 +11,7 @@ from serving.cli.session import Json, Session
 
 if TYPE_CHECKING:
     from experiments.model import Declaration
+    from experiments.planning import Reach
 
 _TRAFFIC = re.compile(
     r"([0-9]{1,15}(?:\.[0-9]{1,15})?(?:e[0-9]{1,2})?) ?/ ?(s|m|min|h|d)", re.ASCII | re.IGNORECASE
@@ -30,8 +31,16 @@ File = Annotated[
 Traffic = Annotated[
     str | None,
     typer.Option(
-        "--traffic", metavar="RATE", help="Units that come: 50/s, 300/m, 3000/h or 2e6/d."
+        "--traffic", metavar="RATE", help="The model's units: 50/s, 300/m, 3000/h or 2e6/d."
     ),
+]
+InAudience = Annotated[
+    str | None,
+    typer.Option("--audience", metavar="SHARE", help="Of the units, in the audience: 30%."),
+]
+HeldOut = Annotated[
+    str | None,
+    typer.Option("--holdout", metavar="SHARE", help="Of the model's units, held out: 5%."),
 ]
 Baseline = Annotated[
     str | None,
@@ -50,6 +59,8 @@ def plan(
     ctx: typer.Context,
     file: File,
     traffic: Traffic = None,
+    audience: InAudience = None,
+    holdout: HeldOut = None,
     baseline: Baseline = None,
     as_json: Json = False,
 ) -> None:
@@ -65,9 +76,12 @@ def plan(
     declaration = read_declaration(file.read_bytes())
     if baseline is not None:
         declaration = _with_baseline(declaration, baseline)
-    found = forecast(declaration, rate)
-    answer = {"name": declaration.name} | json.loads(encode(Forecast, found))
-    session.answer(answer, lambda: planned.drawn(declaration, found))
+    reach = reach_of(declaration, audience, holdout)
+    found = forecast(declaration, None if rate is None else rate * reach.share)
+    answer = {"name": declaration.name, "reach": reach.share, "traffic": rate}
+    answer |= json.loads(encode(Forecast, found))
+    words = "" if rate is None or reach.is_whole else reach.words(declaration, rate)
+    session.answer(answer, lambda: planned.drawn(declaration, found, words))
 
 
 def units_per_second(text: str) -> float:
@@ -95,11 +109,39 @@ def units_per_second(text: str) -> float:
     return rate
 
 
+def reach_of(declaration: "Declaration", audience: str | None, holdout: str | None) -> "Reach":
+    """Return how much of the traffic can be in the experiment, as the options have it.
+
+    Raises:
+        typer.BadParameter: an option is no share, or says what the file does not ask.
+    """
+    from experiments.model import NOTHING, WHOLE
+    from experiments.planning import Reach
+    from experiments.quantities import read_rate, read_share
+
+    try:
+        of_audience = None if audience is None else read_rate(audience)
+        held_out = NOTHING if holdout is None else read_share(holdout)
+    except ValueError as error:
+        raise typer.BadParameter(f"a share {error}.") from error
+    if of_audience is not None and not 0.0 < of_audience <= 1.0:
+        raise typer.BadParameter("must be above 0%, and at most 100%.", param_hint="--audience")
+    if of_audience is not None and declaration.audience is None:
+        raise typer.BadParameter("the file declares no audience.", param_hint="--audience")
+    if held_out >= WHOLE:
+        raise typer.BadParameter("must be below 100%.", param_hint="--holdout")
+    return Reach.of(declaration, holdout=held_out, audience=of_audience)
+
+
 def _with_baseline(declaration: "Declaration", text: str) -> "Declaration":
     from dataclasses import replace
 
     from experiments.metric import Binary, Count, Slow
 
+    if declaration.goal is None:
+        raise typer.BadParameter(
+            "with mode: shadow there is no goal to have a baseline.", param_hint="--baseline"
+        )
     goal = declaration.goal
     by_share = isinstance(goal.metric.kind, Binary | Slow | Count)
     found = _NUMBER.fullmatch(text.strip())

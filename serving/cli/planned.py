@@ -15,6 +15,7 @@ from experiments.planning import (
     Insufficient,
     Need,
     Safety,
+    ShadowForecast,
     StageForecast,
     rate_text,
     span,
@@ -25,13 +26,23 @@ from serving.cli.show import plain, row
 NEVER = "beyond what can be foreseen"
 
 
-def drawn(declaration: Declaration, found: Forecast) -> RenderableType:
-    """Draw all of a forecast: first the answer, then the goal, the ramp, guardrails and harm."""
+def drawn(declaration: Declaration, found: Forecast, reach: str = "") -> RenderableType:
+    """Draw all of a forecast: first the answer, then the goal, the ramp, guardrails and harm.
+
+    Args:
+        reach: Why not all of the model's traffic can be in the experiment.
+    """
     parts: list[RenderableType] = [_head(declaration, found)]
+    if reach:
+        parts.append(Text(reach))
     if found.warning:
         parts.append(Text(found.warning, style="bold yellow"))
+    if found.shadow is not None:
+        parts.append(_shadow(declaration, found.shadow, found))
+    if found.goal is None:
+        return Group(*_spaced(parts))
     if isinstance(found.goal, Insufficient):
-        parts.append(Text(f"{declaration.goal.metric.key}: {found.goal.reason}.", style="yellow"))
+        parts.append(Text(f"{declaration.sought.metric.key}: {found.goal.reason}.", style="yellow"))
     else:
         parts.append(_goal(declaration, found.goal, found))
     parts.append(_ramp(declaration, found))
@@ -46,9 +57,9 @@ def _head(declaration: Declaration, found: Forecast) -> RenderableType:
         head.append("  traffic is not known; give --traffic 50/s for times", style="yellow")
     else:
         head.append(f"  at {rate_text(found.units_per_second)}", style="dim")
-    goal = declaration.goal
     lines = [head]
     if isinstance(found.goal, GoalForecast):
+        goal = declaration.sought
         is_share = isinstance(goal.metric.kind, Binary | Slow | Count)
         before, after = found.goal.baseline, found.goal.baseline + found.goal.effect
         moved = f"{100 * before:.4g} % to {100 * after:.4g} %" if is_share else ""
@@ -57,6 +68,23 @@ def _head(declaration: Declaration, found: Forecast) -> RenderableType:
             Text(f"If {goal.metric.key} moves from {moved}, one-sided level {found.goal.alpha:g}:")
         )
     return Group(*lines)
+
+
+def _shadow(declaration: Declaration, shadow: ShadowForecast, found: Forecast) -> RenderableType:
+    has_rate = found.units_per_second is not None
+    columns = ("", "pairs", "units", *(("takes",) if has_rate else ()))
+    title = f"In the shadow, {100 * shadow.share:g} % of the units"
+    table = plain(columns, title=title)
+    for need in (shadow.least, *shadow.needs, shadow.harm):
+        times = () if not has_rate else ("-" if need.seconds is None else span(need.seconds),)
+        numbers = (
+            NEVER if number is None else f"{number:,}" for number in (need.pairs, need.units)
+        )
+        row(table, need.what, *numbers, *times)
+    each = "" if len(declaration.challengers) == 1 else "Pairs: of each challenger. "
+    after = "" if declaration.shadow_only else "What follows begins when the shadow is over."
+    words = f"{each}Units that come, of which so many give a pair. {after}".rstrip()
+    return Group(table, Text(words, style="dim"))
 
 
 def _goal(declaration: Declaration, goal: GoalForecast, found: Forecast) -> RenderableType:

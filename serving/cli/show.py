@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from experiments.model import BEFORE_RAMP
+
 Answer = dict[str, Any]
 
 STATE_STYLES = {
@@ -18,8 +20,13 @@ STATE_STYLES = {
     "paused": "yellow",
     "halted": "bold red",
     "promoted": "green",
+    "passed": "green",
     "rolled_back": "red",
 }
+
+
+NOTICED = 20
+"""Milliseconds of waiting that a person is told of."""
 
 
 def plain(columns: Iterable[str], *, title: str | None = None, whole: str | None = None) -> Table:
@@ -76,6 +83,14 @@ def promoted(found: Answer) -> RenderableType:
     return _moved(f"{found['model']}: {before} -> version {found['version']}", found)
 
 
+def held_out(found: Answer) -> RenderableType:
+    """Say which share of the units never meets a challenger, and whether that is new."""
+    share, before = (f"{found[which] / 100:g} %" for which in ("holdout", "before"))
+    if not found["changed"]:
+        return Text(f"{found['model']}: {share} of the units never meet a challenger.")
+    return _moved(f"{found['model']}: holdout {before} -> {share}", found)
+
+
 def rolled_back(found: Answer) -> RenderableType:
     """Say what a rollback has changed, where, and how long that took."""
     from serving.break_glass import named
@@ -85,15 +100,24 @@ def rolled_back(found: Answer) -> RenderableType:
 
 
 def _moved(moved: str, found: Answer) -> RenderableType:
-    edges = ", ".join(found["edges"]) or "no edge: none is alive"
+    times = found.get("acknowledged") or {}
+    told = [f"{edge} ({times[edge]:.1f} ms)" if len(times) > 1 else edge for edge in found["edges"]]
+    edges = ", ".join(told) or "no edge: none is alive"
     lines = [Text(f"{moved} in {found['milliseconds']:.1f} ms, obeyed by {edges}")]
     if found.get("break_glass"):
-        lines.append(Text("Told to this machine's edge alone; control takes it over when it can."))
-    if found["silent"]:
-        silent = (
-            f"No word in time from {', '.join(found['silent'])}, which may serve the old route."
+        lines.append(Text("Told to this machine's edges alone; control takes it over when it can."))
+    lines += [Text(f"{edge}: {why}") for edge, why in found.get("said", {}).items()]
+    if silent := found["silent"]:
+        said = f"No word in time from {', '.join(silent)}, which may serve the old route."
+        lines.append(Text(said, style="bold red"))
+    if lost := found.get("lost"):
+        said = (
+            f"Not waited for: {', '.join(lost)}, whose lease is over. What it still serves, if it "
+            "does, is up to its partition policy; it obeys as soon as it is back."
         )
-        lines.append(Text(silent, style="bold red"))
+        lines.append(Text(said, style="yellow"))
+    if (silent or lost) and found["waited"] > found["milliseconds"] + NOTICED:
+        lines.append(Text(f"Nobody was waited for any more after {found['waited']:,.0f} ms."))
     return Group(*lines)
 
 
@@ -103,6 +127,12 @@ def system(found: Answer) -> RenderableType:
     if not parts:
         parts.append(Text("No version is deployed. Begin with `tiltyard deploy MODEL VERSION`."))
     parts.append(_edges(found["edges"]))
+    for edge, at in found["lost_edges"].items():
+        heard = f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M} UTC"
+        said = f"{edge} is lost: it was last heard of about {heard}. What it serves is not known."
+        parts.append(Text(said, style="bold red"))
+    if waiting := found["waiting_outcome_bytes"]:
+        parts.append(Text(f"{waiting:,} bytes of outcomes wait for Redis.", style="yellow"))
     if not found["leads"]:
         parts.append(Text("This control does not lead: another decides, or the store is away."))
     for part, trouble in sorted(found["troubles"].items()):
@@ -116,8 +146,11 @@ def _model(found: Answer) -> RenderableType:
         head.append("  serves no traffic yet", style="yellow")
     else:
         head.append(f"  epoch {found['epoch']}", style="dim")
-    if found["experiment"]:
-        head.append(f"  in the experiment {found['experiment']}", style="cyan")
+    if names := found["experiments"]:
+        several = "s" if len(names) > 1 else ""
+        head.append(f"  in the experiment{several} {', '.join(names)}", style="cyan")
+    if share := found["holdout"]:
+        head.append(f"  {100 * share:g} % held out", style="cyan")
     table = plain(("version", "role", "state", "replicas", "CPUs", "GPUs", "reason"))
     for each in found["hosts"]:
         replicas = f"{each['ready_replicas']} of {each['replicas']}"
@@ -134,8 +167,11 @@ def _edges(found: Sequence[Answer]) -> RenderableType:
     for each in found:
         up = Text("runs") if each["haproxy_up"] else Text("DOWN", style="bold red")
         epochs = ", ".join(f"{model} {epoch}" for model, epoch in sorted(each["epochs"].items()))
-        backlog, lost = f"{each['backlog_bytes']:,} B", f"{each['lost_bytes']:,} B"
-        shown_lost = Text(lost, style="bold red" if each["lost_bytes"] else "")
+        backlog, lost = f"{each['backlog_bytes']:,} B", f"{each['lost_requests']:,} requests"
+        if each["lost_bytes"] and not each["lost_requests"]:
+            lost = f"{each['lost_bytes']:,} B"
+        has_lost = each["lost_requests"] or each["lost_bytes"]
+        shown_lost = Text(lost, style="bold red") if has_lost else "-"
         heard = when(each["heard_at"])
         requests = f"{each['requests_seen']:,}"
         row(table, each["edge"], heard, up, epochs or "-", requests, backlog, shown_lost)
@@ -144,11 +180,22 @@ def _edges(found: Sequence[Answer]) -> RenderableType:
         for each in found
         for model in each["break_glass"]
     ]
-    return Group(table, *by_hand)
+    cut_off = [Text(_cut_off(each), style="yellow") for each in found if each["cut_off"]]
+    return Group(table, *by_hand, *cut_off)
+
+
+def _cut_off(edge: Answer) -> str:
+    served = {
+        "keep": "it kept the routes that it knew",
+        "champion": "nobody met a challenger there",
+    }
+    since, until = edge["cut_off"]["since"], edge["cut_off"]["until"]
+    spell = f"from {when(since)} to {when(until)}" if until else f"since {when(since)}"
+    return f"{edge['edge']}: cut off from Redis {spell}; {served[edge['policy']]}"
 
 
 def history(found: Answer) -> RenderableType:
-    """Draw a model's champions and its receipts."""
+    """Draw a model's champions, its receipts, and its drills."""
     champions = plain(("epoch", "at", "champion", "by", "why"), title="Champions")
     for each in found["champions"]:
         before = each["before"] or "-"
@@ -159,7 +206,17 @@ def history(found: Answer) -> RenderableType:
         act, experiment = each["act"].replace("_", " "), each["experiment"] or "-"
         why = " ".join(each["reasons"])
         row(receipts, each["id"][:12], when(each["at"]), act, experiment, each["by"], why)
-    return Group(*_spaced([champions, receipts]))
+    parts = [champions, receipts]
+    if found["drills"]:
+        drills = plain(("at", "by", "rollbacks", "failed", "p50", "p99", "edges"), title="Drills")
+        for each in found["drills"]:
+            spread = each["rollback"]
+            times = [f"{spread[name]:.1f} ms" if spread else "-" for name in ("p50", "p99")]
+            edges = ", ".join(each["edges"]) or "-"
+            counts = (f"{each['done']:,} of {each['times']:,}", each["failed"])
+            row(drills, when(each["started_at"]), each["by"], *counts, *times, edges)
+        parts.append(drills)
+    return Group(*_spaced(parts))
 
 
 def started(sentence: str, found: Answer) -> RenderableType:
@@ -176,10 +233,17 @@ def experiments(found: Sequence[Answer]) -> RenderableType:
     table = plain(("name", "model", "challengers", "champion", "state", "share", "started"))
     for each in found:
         versions = (challengers(each), each["champion"])
-        share = f"{100 * each['share']:g} %"
+        share = f"{'shadow ' if in_shadow(each) else ''}{100 * each['share']:g} %"
         shown = state(each["state"])
+        if each["incomplete"]:
+            shown.append(" INCOMPLETE", style="bold red")
         row(table, each["name"], each["model"], *versions, shown, share, when(each["started_at"]))
     return table
+
+
+def in_shadow(found: Answer) -> bool:
+    """Return whether an experiment's present stage is one in which nobody meets a challenger."""
+    return bool(found["rung"] == BEFORE_RAMP)
 
 
 def challengers(found: Answer) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serving.cli.picture_file import require_place, unwritable
-from serving.cli.plan import File, Traffic, units_per_second
+from serving.cli.plan import File, HeldOut, InAudience, Traffic, reach_of, units_per_second
 from serving.cli.session import Json, Session
 
 if TYPE_CHECKING:
@@ -33,13 +33,14 @@ def simulate(
     ctx: typer.Context,
     file: File,
     effect: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--effect",
             metavar="X",
-            help="True relative change of the goal, with the first challenger: 5%, -0.1; 0 is A/A.",
+            help="True relative change of the goal, with the first challenger: 5%, -0.1; 0 is A/A. "
+            "Needed where there is a goal.",
         ),
-    ],
+    ] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="How many experiments.")] = 200,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed, the same runs.")] = 0,
     harm: Annotated[
@@ -58,6 +59,14 @@ def simulate(
             help="The champion's value, of the goal or of METRIC; may be repeated.",
         ),
     ] = None,
+    agreement: Annotated[
+        str,
+        typer.Option(
+            "--agreement",
+            metavar="SHARE",
+            help="Share of the first challenger's answers that agree in the shadow: 97%.",
+        ),
+    ] = "100%",
     units: Annotated[
         int | None, typer.Option("--units", min=1, help="Units that arrive at most.")
     ] = None,
@@ -65,6 +74,8 @@ def simulate(
         int | None, typer.Option("--batch", min=1, help="Units between two looks at most.")
     ] = None,
     traffic: Traffic = None,
+    audience: InAudience = None,
+    holdout: HeldOut = None,
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="At once; all cores unless given.")
     ] = None,
@@ -85,8 +96,9 @@ def simulate(
     if plot is not None:
         require_place(plot)
     declaration = read_declaration(file.read_bytes())
-    truth = _truth(declaration, effect, harm or [], baseline or [])
-    rate = None if traffic is None else units_per_second(traffic)
+    truth = _truth(declaration, effect, harm or [], baseline or [], agreement)
+    reach = reach_of(declaration, audience, holdout)
+    rate = None if traffic is None else units_per_second(traffic) * reach.share
     supposed = premises(declaration, truth)
     extent = extent_of(declaration, truth, units=units, rate=rate)
     if batch is not None:
@@ -168,7 +180,11 @@ def _draw(path: Path, order: "Order", runs: "list[Run]") -> None:
 
 
 def _truth(
-    declaration: "Declaration", effect: str, harm: list[str], baseline: list[str]
+    declaration: "Declaration",
+    effect: str | None,
+    harm: list[str],
+    baseline: list[str],
+    agreement: str,
 ) -> "Truth":
     """Return what the options suppose.
 
@@ -177,15 +193,21 @@ def _truth(
     """
     from experiments.simulation import Truth, premises
 
-    goal = declaration.goal.metric
+    if effect is None and declaration.goal is not None:
+        raise typer.BadParameter(
+            "must say what is true of the goal, such as 5%, or 0 for an A/A.", param_hint="--effect"
+        )
+    # Without a goal there is no value that needs no name.
+    prefix = "" if declaration.goal is None else f"{declaration.goal.metric.key}="
     try:
         truth = Truth(
-            effect=_number(effect, "--effect"),
+            effect=0.0 if effect is None else _number(effect, "--effect"),
             harm=dict(_setting(each, declaration, "--harm") for each in harm),
             baselines=dict(
-                _setting(each if "=" in each else f"{goal.key}={each}", declaration, "--baseline")
+                _setting(each if "=" in each else f"{prefix}{each}", declaration, "--baseline")
                 for each in baseline
             ),
+            agreement=_number(agreement, "--agreement"),
         )
         premises(declaration, truth)
     except ValueError as error:

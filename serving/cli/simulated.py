@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from experiments.model import Declaration
+from experiments.model import BEFORE_RAMP, Declaration
 from experiments.planning import span
 from experiments.simulation import End, Origin, Premise, Share, Spread, Summary
 from experiments.simulation.summary import Gate, Taken
@@ -16,6 +16,7 @@ from serving.simulations import Order
 
 END_STYLES = {
     End.PROMOTED: "green",
+    End.PASSED: "green",
     End.ROLLED_BACK: "red",
     End.INCONCLUSIVE: "",
     End.HALTED: "yellow",
@@ -37,6 +38,7 @@ def as_dict(
         "seed": order.seed,
         "effect": order.truth.effect,
         "harm": dict(order.truth.harm),
+        "agreement": order.truth.agreement,
         "units": extent.units,
         "batch": extent.batch,
         "units_per_second": extent.rate if is_timed else None,
@@ -50,6 +52,7 @@ def as_dict(
         },
         "dropped": _share(summary.dropped),
         "false_promotions": _share(summary.false_promotions),
+        "false_passes": _share(summary.false_passes),
         "false_alarms": _share(summary.false_alarms),
         "missed_harm": _share(summary.missed_harm),
         "decided_by": summary.decided_by,
@@ -100,6 +103,10 @@ def _truth(order: Order, supposed: Sequence[Premise]) -> RenderableType:
         usual = premise.origin is Origin.USUAL
         says = Text(_SAYS[premise.origin], style="yellow" if usual else "")
         row(table, premise.key, premise.text, change, says)
+    if order.declaration.shadow is not None:
+        agree = order.truth.agreement
+        says = Text("--agreement" if agree < 1 else _SAYS[Origin.USUAL])
+        row(table, "agreement", "", percent(agree), says)
     return table
 
 
@@ -137,6 +144,8 @@ def _wrongs(declaration: Declaration, summary: Summary) -> Iterator[Text]:
     alpha = declaration.alpha
     if summary.false_promotions is not None:
         yield _wrong("False promotions", summary.false_promotions, promised=alpha.promote)
+    if summary.false_passes is not None:
+        yield _wrong("False passes", summary.false_passes, promised=alpha.promote)
     if summary.false_alarms is not None:
         yield _wrong("Harmless, but taken out", summary.false_alarms, promised=alpha.harm)
     if summary.missed_harm is not None:
@@ -171,6 +180,8 @@ def _gates(declaration: Declaration, summary: Summary) -> RenderableType:
 
 
 def _gate(declaration: Declaration, gate: Gate) -> str:
+    if declaration.shadow is not None and gate.rung == BEFORE_RAMP:
+        return f"shadow, {declaration.shadow.share / 100:g} %"
     if gate.rung < len(declaration.ramp):
         return f"{declaration.ramp[gate.rung] / 100:g} %"
     return "holdback"

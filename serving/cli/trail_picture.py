@@ -8,6 +8,8 @@ from math import inf, isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.model import BEFORE_RAMP
+from experiments.shadow_report import DIFFERS
 from serving.cli.board import state_words
 from serving.cli.board.figures import SHARES
 from serving.cli.pictures import BAND, INK, PALE, panels, save
@@ -37,7 +39,7 @@ FARTHEST = 20.0
 """Ratios beyond this, or below one over it, may be cropped."""
 
 UNITS = ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
-VERDICTS = ("promoted", "rolled_back", "stopped", "inconclusive", "halted")
+VERDICTS = ("promoted", "passed", "rolled_back", "stopped", "inconclusive", "halted")
 
 
 def draw_trail(path: Path, found: Answer, trail: Answer) -> None:
@@ -51,7 +53,7 @@ def draw_trail(path: Path, found: Answer, trail: Answer) -> None:
         OSError: the file cannot be written.
     """
     clock = _Clock.of(found, trail)
-    metrics = found["report"]["challengers"][0]["metrics"]
+    metrics = _drawn(found)
     height = HEIGHT if len(metrics) <= MANY else LOW_HEIGHT
     figure, axes = panels([height] * len(metrics), title=_title(found), subtitle=_subtitle(found))
     versions = [each["version"] for each in found["report"]["challengers"]]
@@ -73,6 +75,22 @@ def draw_trail(path: Path, found: Answer, trail: Answer) -> None:
     axes[-1].set_xlim(0.0, clock.end)
     figure.align_ylabels(axes)
     save(figure, path)
+
+
+def _drawn(found: Answer) -> list[Answer]:
+    """Return what has a panel: each metric, after what differs in the shadow."""
+    first = found["report"]["challengers"][0]
+    metrics: list[Answer] = list(first["metrics"])
+    seen = first["shadow"]
+    if seen is None:
+        return metrics
+    margins = []
+    if seen["declared"] is not None:
+        margins = [{"scale": "difference", "value": 1 - seen["declared"], "worse": "higher"}]
+    interval = {"reason": "no pair of answers yet"}
+    effect = {"scale": "difference", "level": seen["level"], "interval": interval}
+    differs = {"metric": DIFFERS, "kind": "binary", "role": "shadow", "effects": [effect]}
+    return [differs | {"margins": margins, "champion": interval}, *metrics]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +192,7 @@ def _draw_line(axes: "Axes", line: _Line, colour: str, name: str, *, pale: float
 
 
 def _label(axes: "Axes", found: Answer, metric: Answer) -> None:
-    role = "guardrail"
+    role = "compared without users" if metric["role"] == "shadow" else "guardrail"
     if metric["role"] == "goal":
         is_up = found["declaration"]["goal"]["direction"] == "increase"
         role = "goal, up is better" if is_up else "goal, down is better"
@@ -236,11 +254,14 @@ def _shade(panels: "Sequence[Axes]", found: Answer, clock: _Clock) -> None:
         if place % 2:
             for axes in panels:
                 axes.axvspan(start, stop, color=BAND, linewidth=0, zorder=0)
-        is_held_back = stages[place]["rung"] == len(found["declaration"]["share"])
-        share = f"{stages[place]['share'] / 100:g} %"
+        words = f"{stages[place]['share'] / 100:g} %"
+        if stages[place]["rung"] == len(found["declaration"].get("share", ())):
+            words = f"holdback, {words}"
+        elif stages[place]["rung"] == BEFORE_RAMP:
+            words = f"shadow, {words}"
         for axes in panels[:1]:
             axes.annotate(
-                f"holdback, {share}" if is_held_back else share,
+                words,
                 (start, 0.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(3, 3),
@@ -304,7 +325,7 @@ def _title(found: Answer) -> str:
 
 
 def _subtitle(found: Answer) -> str:
-    level = found["report"]["challengers"][0]["metrics"][0]["effects"][0]["level"]
+    level = _drawn(found)[0]["effects"][0]["level"]
     words = state_words(found)
     holding = f"{100 * level:.3g} % intervals that hold at every look"
     return f"{words[0].upper()}{words[1:]} Shaded: {holding}.\n"

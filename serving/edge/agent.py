@@ -9,8 +9,10 @@ later ones agree with the first.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from time import monotonic
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
@@ -19,11 +21,18 @@ from experiments.store import ANY, Kind, Store, Stored
 from registry.errors import UnknownModel
 from registry.refs import ModelName, Version
 from serving.edge.collector import Progress
+from serving.edge.lease import Lease
+from serving.edge.mapfile import UnreadableMapLine, parse_value
+from serving.edge.partition import Partition, PartitionPolicy
 from serving.edge.report import EdgeReport
 from serving.edge.routebook import Known, RouteBook
-from serving.errors import EdgeStopped, EdgeUnresponsive
+from serving.errors import EdgeStopped, EdgeUnavailable, EdgeUnresponsive
 from serving.lanes import is_lane
-from serving.routes import Route, Withdrawal, map_value, withdraw
+from serving.routes import Route, Withdrawal, withdraw
+
+ENROLLED_EVERY: Final = timedelta(minutes=1)
+ENROLLED_FOR: Final = timedelta(days=1)
+"""How long an edge that has vanished is told of."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +59,7 @@ class Agent:
 
     Args:
         lease: How long the store may go without a heartbeat of this edge.
+        policy: What is served here when that has been too long.
         progress: Asked for the collector's numbers at each heartbeat.
         on_loss: Called when the store has lost routes, and so may have lost anything.
     """
@@ -62,6 +72,8 @@ class Agent:
         store: Store,
         runtime: Runtime,
         lease: timedelta,
+        policy: PartitionPolicy = PartitionPolicy.KEEP,
+        clock: Callable[[], float] = monotonic,
         now: Callable[[], datetime],
         progress: Callable[[], Progress] = Progress,
         on_loss: Callable[[], None] = lambda: None,
@@ -71,6 +83,7 @@ class Agent:
         self._store = store
         self._runtime = runtime
         self._lease = lease
+        self._partition = Partition(Lease(lease, clock=clock), policy, now)
         self._now = now
         self._since = now()
         self._progress = progress
@@ -78,6 +91,18 @@ class Agent:
         self._turn = asyncio.Lock()
         self._effective: dict[ModelName, tuple[int, datetime]] = {}
         self._haproxy_up = False
+        self._has_asked = False
+        self._trouble = ""
+        self._enrolled: datetime | None = None
+        book.fence(self._partition.is_fenced)
+
+    @property
+    def partition(self) -> Partition:
+        return self._partition
+
+    @property
+    def lease(self) -> Lease:
+        return self._partition.lease
 
     @property
     def known(self) -> Known:
@@ -99,6 +124,7 @@ class Agent:
             applied_at={model: at for model, (_, at) in self._effective.items()},
             backlog_bytes=progress.backlog_bytes,
             lost_bytes=progress.lost_bytes,
+            lost_requests=progress.lost_requests,
             requests_seen=progress.requests_seen,
             requests=dict(progress.requests),
             since=self._since,
@@ -106,12 +132,36 @@ class Agent:
             haproxy_up=self._haproxy_up,
             break_glass=tuple(sorted(known.overrides)),
             routes=known.routes,
+            policy=self._partition.policy,
+            cut_off=self._partition.cut_off,
+            cut_offs=self._partition.cut_offs,
         )
 
     async def start(self) -> None:
         """Take up where the last agent was stopped, wherever that was."""
         self._book.load(self._now())
+        if self._book.is_blank:
+            await self._learn()
         await self.mend()
+
+    async def reason_to_wait(self) -> str:
+        """Return why HAProxy should not be started yet; empty if its map file is as it should be.
+
+        That is so once the store was asked. If it is away, what was obeyed last has to do; an edge
+        that never obeyed anything goes on waiting.
+        """
+        if not self._has_asked:
+            return "The store has not been asked for the routes yet."
+        if self._book.is_blank:
+            return f"There is no map file here, and the routes cannot be had: {self._trouble}"
+        async with self._turn:
+            if not self._book.is_written:
+                self._record(self.known)
+        return "" if self._book.is_written else "The map file cannot be written."
+
+    def miss_store(self, why: str) -> None:
+        """Note that the store was asked and could not be reached."""
+        self._has_asked, self._trouble = True, why
 
     async def beat(self) -> None:
         """Tell the store what this edge obeys.
@@ -119,8 +169,28 @@ class Agent:
         Raises:
             StoreUnavailable: it is to be told again later.
         """
-        body = encode(EdgeReport, self.report())
-        await self._store.beat(Kind.EDGE, self.name, body, ttl=self._lease)
+        report = self.report()
+        sent = self.lease.now()
+        await self._store.beat(Kind.EDGE, self.name, encode(EdgeReport, report), ttl=self._lease)
+        self.lease.heard(sent)
+        if self._enrolled is None or report.at - self._enrolled >= ENROLLED_EVERY:
+            heard = report.at.isoformat().encode()
+            await self._store.beat(Kind.MEMBER, self.name, heard, ttl=ENROLLED_FOR)
+            self._enrolled = report.at
+
+    async def leave(self) -> None:
+        """Tell the store that this edge has ended in order, if nobody is served here any more.
+
+        Raises:
+            StoreUnavailable: then it counts as lost, until it is heard of again.
+        """
+        try:
+            await self._runtime.routes()
+        except EdgeStopped:
+            await self._store.delete(Kind.MEMBER, self.name)
+            await self._store.delete(Kind.EDGE, self.name)
+        except EdgeUnresponsive:
+            return
 
     async def sync(self) -> bool:
         """Obey every route in the store that is news; return whether any was.
@@ -128,6 +198,7 @@ class Agent:
         Raises:
             StoreUnavailable: the edge goes on with the routes that it knows.
         """
+        began = self.lease.now()
         # Overrides first: the controller removes one only after it has written the route that
         # takes it over, so whoever misses the override cannot miss that route.
         overrides = await self._store.read_all(Kind.OVERRIDE)
@@ -140,7 +211,12 @@ class Agent:
             changed |= await self._forget(lane)
         if not all(map(is_lane, gone)):
             self._on_loss()
+        if self._book.is_blank:
+            self._record(self.known)  # Now it is known that there is nothing to know.
+        self._has_asked = True
         await self._publish(overrides)
+        self.lease.has_read(began)
+        await self.heed_lease()
         return changed
 
     async def pull(self, name: str) -> bool:
@@ -155,6 +231,15 @@ class Agent:
             standing = await self._store.read(Kind.OVERRIDE, key) is not None
         document = await self._store.read(Kind.ROUTE, name)
         return document is not None and await self._offer(name, document, standing)
+
+    async def heed_lease(self) -> None:
+        """Serve what the policy asks for, if the lease has ended or runs again."""
+        self._partition.look()
+        if self._partition.is_fenced != self._book.is_fenced:
+            async with self._turn:
+                # As it is now that it is this one's turn.
+                self._book.fence(self._partition.is_fenced)
+                await self._mend()
 
     async def mend(self) -> None:
         """Make HAProxy's memory agree with what is known, whoever of the two was restarted."""
@@ -189,6 +274,22 @@ class Agent:
             raise EdgeUnresponsive(f"HAProxy has not been told to roll back {model} yet")
         return withdrawal
 
+    async def _learn(self) -> None:
+        """Ask HAProxy for the routes, where the files that should hold them are gone."""
+        try:
+            found = await self._runtime.routes()
+        except EdgeUnavailable:
+            return
+        known = self.known
+        for model, value in found.items():
+            try:
+                known = known.with_route(parse_value(model, value, self._now()))
+            except UnreadableMapLine:
+                _log.exception("HAProxy has a route of %s that cannot be read", model)
+        if known.routes:
+            # What was kept from HAProxy because the edge was cut off is not there.
+            self._record(replace(known, partial=frozenset(known.routes)))
+
     async def _offer(self, name: str, document: Stored, override_stands: bool) -> bool:
         try:
             route = decode(Route, document.body)
@@ -221,7 +322,7 @@ class Agent:
     async def _obey(self, known: Known, model: ModelName) -> None:
         self._record(known)
         try:
-            await self._runtime.set_route(model, map_value(known.routes[model]))
+            await self._runtime.set_route(model, self._book.map_values[model])
             self._haproxy_up = True
         except EdgeStopped:
             self._haproxy_up = False
@@ -238,9 +339,9 @@ class Agent:
             _log.exception("the routes could not be written; they are obeyed all the same")
 
     async def _mend(self) -> None:
-        if not self._book.is_written:
+        if not self._book.is_blank and not self._book.is_written:
             self._record(self.known)
-        wanted = self.known.map_values
+        wanted = self._book.map_values
         try:
             found = await self._runtime.routes()
             self._haproxy_up = True

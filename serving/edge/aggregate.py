@@ -8,21 +8,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from experiments.errors import InvalidDeclaration
-from experiments.evidence import LOST, UNITS
+from experiments.evidence import LOST, LOST_REQUESTS, UNITS
 from experiments.metric import ERROR_RATE, LATENCY
 from experiments.model import ExperimentName, Variant, experiment_name
 from experiments.stats.latency_grid import bucket_of
 from experiments.store import Batch, Cell
 from experiments.store.slots import SLOTS
 from registry.refs import Version
+from serving.edge.answers import Answers
 from serving.routes import NOTHING_MORE, Route, Watch
 
 Watches = Mapping[ExperimentName, Watch]
 
-_VERSION = b"2"
+_VERSION = b"3"
 _NONE = b"-"
-_MODEL = 3
-_FAILOVER = b"failover"
+_FIELDS = 17
+_DIGITS = 15
+_FIRST_LINE = b"3\t1\t"
+_ANSWERS = Answers()
+_TAIL = 11
+"""Fields before those that tell of the answer, which are read as one."""
 _BITS = tuple(1 << bit for bit in range(8))
 
 # Index of whatever a unit can only have or not have.
@@ -30,6 +35,24 @@ _HAPPENED = 1
 
 # Looking a bucket up costs less than searching the histogram's edges; most answers take less.
 _BUCKETS = tuple(map(bucket_of, range(2001)))
+
+
+def line_number(line: bytes) -> int | None:
+    """Return which of HAProxy's lines since its start `line` is, or None if it does not say."""
+    return _whole_number(line, 1)
+
+
+def line_moment(line: bytes) -> int | None:
+    """Return when the request of `line` was routed, in ms since 1970; None if it does not say."""
+    return _whole_number(line, 2)
+
+
+def _whole_number(line: bytes, place: int) -> int | None:
+    fields = line.split(b"\t")
+    if len(fields) != _FIELDS or fields[0] != _VERSION:
+        return None
+    found = fields[place]
+    return int(found) if found.isdigit() and len(found) <= _DIGITS else None
 
 
 def _bucket_of(milliseconds: int) -> int:
@@ -119,15 +142,9 @@ class _Arm:
     errors: _Units
     slow: tuple[tuple[int, str, _Units], ...]
     histogram: _Units | None
-    requests: int = 0
-    failovers: int = 0
-    failed: int = 0
 
     def counts(self) -> Iterator[tuple[Cell, int]]:
-        """Yield how often everything happened that counts each time."""
-        yield replace(self.cell, counter="requests"), self.requests
-        yield replace(self.cell, counter="failovers"), self.failovers
-        yield replace(self.cell, counter="errors"), self.failed
+        """Yield what counts each time where each request is a unit."""
         for name, units in self._named():
             for index, count in units.alone.items():
                 yield self._indexed(name, index), count
@@ -152,97 +169,155 @@ class _Arm:
         return replace(self.cell, counter=f"{name}:{index}")
 
 
-_Key = tuple[bytes, bytes, bytes, bytes, bytes]
-"""Experiment, stage, variant, version and segment, as the log writes them."""
+@dataclass(slots=True)
+class _Group:
+    """Requests that were routed alike.
+
+    Args:
+        arm: None outside of any experiment.
+        answers: How often they were answered how, as the log writes it.
+    """
+
+    arm: _Arm | None
+    answers: dict[bytes, int] = field(default_factory=dict)
+
+    def counts(self) -> Iterator[tuple[Cell, int]]:
+        """Yield how often everything happened that counts each time."""
+        if self.arm is not None:
+            found = [(_ANSWERS[answer], count) for answer, count in self.answers.items()]
+            cell = self.arm.cell
+            yield replace(cell, counter="requests"), sum(count for _, count in found)
+            yield replace(cell, counter="failovers"), sum(n for it, n in found if it.failed_over)
+            yield replace(cell, counter="errors"), sum(n for it, n in found if it.failed)
+            yield from self.arm.counts()
+
+
+_Key = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
+"""Model, version, experiment, stage, variant and segment, as the log writes them."""
 
 
 class Aggregate:
     """Counts over a stretch of the log. Give it whole lines, then take the batch.
 
+    Args:
+        after: Number of the last line before; 0 if HAProxy had just started, None if unknown.
+
     Attributes:
+        after: The same of the last line so far.
         lines: Requests counted, in an experiment or not.
-        models: The same by model, as the log writes it.
         malformed: Lines that could not be read, and were skipped.
         lost: Bytes that were dropped from the log before they could be counted.
+        missing: Requests that HAProxy has numbered and nobody could count, whether their lines
+            were dropped, damaged or never written.
     """
 
-    def __init__(self, watches: Watches, applied: AppliedSlots) -> None:
+    def __init__(
+        self, watches: Watches, applied: AppliedSlots, *, after: int | None = None
+    ) -> None:
         self._watches = watches
         self._applied = applied
-        self._arms: dict[_Key, _Arm] = {}
+        self._groups: dict[_Key, _Group] = {}
         self._met: dict[tuple[ExperimentName, str, int], set[int]] = {}
         self.lines = 0
-        self.models: dict[bytes, int] = {}
         self.malformed = 0
         self.lost = 0
+        self.missing = 0
+        self.after = after
 
     def add(self, body: bytes) -> None:
         """Count `body`: complete lines, with their line ends."""
-        arms, models = self._arms, self.models
+        groups, skipped, number = self._groups, 0, b""
         lines = body.split(b"\n")
         lines.pop()
         for line in lines:
             try:
-                fields = line.split(b"\t")
-                form, at, _, _, version, name, stage, side, slot, part, status, took, _, by = fields
+                head = line.split(b"\t", _TAIL)
+                form, number, at, _, model, version, name, stage, side, slot, part, tail = head
                 if form != _VERSION:
                     raise ValueError(form)
-                if name != _NONE:
+                _, _, took_ms, _, failed = _ANSWERS[tail]
+                key = (model, version, name, stage, side, part)
+                group = groups.get(key) or self._open(key)
+                arm = group.arm
+                if arm is not None:
                     unit = -1 if slot == _NONE else int(slot)
                     if unit >= SLOTS or (unit < 0 and slot != _NONE):
                         raise ValueError(slot)
-                    code = int(status)
-                    milliseconds = int(took)
-                    key = (name, stage, side, version, part)
-                    arm = arms.get(key) or self._open(key)
                     arm.units.add(unit, int(at) // arm.cohort_ms if arm.cohort_ms else 0)
-                    arm.requests += 1
-                    answered_by_other = by == _FAILOVER
-                    if answered_by_other:
-                        arm.failovers += 1
-                    if code >= 500 or code < 0 or answered_by_other:
-                        arm.failed += 1
+                    if failed:
                         arm.errors.add(unit, _HAPPENED)
                     for above_ms, _, units in arm.slow:
-                        if milliseconds > above_ms:
+                        if took_ms > above_ms:
                             units.add(unit, _HAPPENED)
-                    if arm.histogram is not None and milliseconds >= 0:
-                        arm.histogram.add(unit, _bucket_of(milliseconds))
-                self.lines += 1
-                models[fields[_MODEL]] = models.get(fields[_MODEL], 0) + 1
+                    if arm.histogram is not None and took_ms >= 0:
+                        arm.histogram.add(unit, _bucket_of(took_ms))
+                group.answers[tail] = group.answers.get(tail, 0) + 1
             except ValueError:
+                skipped += 1
                 self._skip(line)
+        counted = len(lines) - skipped
+        self.lines += counted
+        # Numbers are looked at one by one only where the last does not follow from how many.
+        complete = self.after is not None and number == b"%d" % (self.after + counted)
+        begins_anew = body.startswith(_FIRST_LINE) or b"\n" + _FIRST_LINE in body
+        if complete and not begins_anew:
+            self.after = int(number)
+        else:
+            self._account(lines, counted)
+
+    def answers(self) -> Iterator[tuple[bytes, bytes, bytes, Mapping[bytes, int]]]:
+        """Yield model, version, variant and how often requests were answered how."""
+        for (model, version, _, _, variant, _), group in self._groups.items():
+            yield model, version, variant, group.answers
 
     def batch(self, source: str, start: int, end: int, running: Iterable[Route]) -> Batch:
         """Return what was counted as the evidence of `source` in [start, end).
 
         Args:
-            running: Routes whose trials lost bytes are charged to: what was in them is unknown.
+            running: Routes whose trials are charged with what is lost: whose it was is unknown.
         """
         counts: Counter[Cell] = Counter()
         slots: dict[Cell, frozenset[int]] = {}
-        for arm in self._arms.values():
-            for cell, count in arm.counts():
+        for group in self._groups.values():
+            for cell, count in group.counts():
                 counts[cell] += count
-            for cell, fresh in arm.slots():
+            for cell, fresh in group.arm.slots() if group.arm else ():
                 slots[cell] = slots.get(cell, frozenset()) | fresh
         for route in running:
-            if route.trial is not None:
-                experiment, stage = route.trial.experiment, route.trial.stage
-                counts[Cell(experiment, stage, Variant.CHAMPION, route.control, LOST)] += self.lost
+            for trial in route.trials:
+                experiment, stage = trial.experiment, trial.stage
+                for counter, lost in ((LOST, self.lost), (LOST_REQUESTS, self.missing)):
+                    cell = Cell(experiment, stage, Variant.CHAMPION, route.control, counter)
+                    counts[cell] += lost
         return Batch(source, start, end, {c: n for c, n in counts.items() if n}, slots)
 
-    def _open(self, key: _Key) -> _Arm:
-        experiment, stage, variant, version, segment = (part.decode("ascii") for part in key)
+    def _account(self, lines: Iterable[bytes], counted: int) -> None:
+        """Take note of how many numbers went by, while so many lines could be counted."""
+        made, after = 0, self.after
+        for number in filter(None, map(line_number, lines)):
+            if after is None:
+                after = number - 1
+            # A number that is no larger than the one before is of a HAProxy that began anew.
+            made += number - after if number > after else number
+            after = number
+        self.after = after
+        self.missing += max(0, made - counted)
+
+    def _open(self, key: _Key) -> _Group:
+        arm = None if key[2] == _NONE else self._arm(*(part.decode("ascii") for part in key[1:]))
+        group = self._groups[key] = _Group(arm)
+        return group
+
+    def _arm(self, version: str, experiment: str, stage: str, variant: str, segment: str) -> _Arm:
         try:
             name = experiment_name(experiment)
         except InvalidDeclaration as error:
             raise ValueError(experiment) from error
         cell = Cell(name, int(stage), Variant(variant), Version(int(version)), "", int(segment))
         if cell.stage < 0 or cell.version < 1 or cell.segment < 0:
-            raise ValueError(key)
+            raise ValueError(cell)
         watch = self._watches.get(name, NOTHING_MORE)
-        arm = self._arms[key] = _Arm(
+        return _Arm(
             cell=cell,
             cohort_ms=1000 * (watch.cohort_seconds or 0),
             units=self._units(cell, UNITS),
@@ -253,7 +328,6 @@ class Aggregate:
             ),
             histogram=self._units(cell, LATENCY) if watch.histogram else None,
         )
-        return arm
 
     def _units(self, cell: Cell, name: str) -> _Units:
         met = self._met.setdefault((cell.experiment, name, cell.stage), set())

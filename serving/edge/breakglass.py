@@ -1,11 +1,8 @@
 """The edge's own socket: a rollback that needs nobody else to be alive."""
 
-import os
-import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -20,10 +17,9 @@ from registry.errors import TiltyardError, UnknownModel
 from registry.refs import ModelName, Version
 from serving.edge.agent import Agent
 from serving.edge.report import EdgeReport
-from serving.errors import EdgeUnavailable, NothingToRollBack, UnusableEdgeFolder
+from serving.errors import EdgeUnavailable, NothingToRollBack
+from serving.metrics.exposition import MEDIA_TYPE as METRICS_TYPE
 from serving.problem import MEDIA_TYPE, problem_document
-
-SOCKET_NAME = "agent.sock"
 
 _STATUS: dict[type[TiltyardError], HTTPStatus] = {
     UnknownModel: HTTPStatus.NOT_FOUND,
@@ -45,17 +41,31 @@ class RollbackBody(BaseModel):
     withdrawn: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
 
-def app(agent: Agent) -> FastAPI:
+Told = Callable[[], Awaitable[bytes]]
+"""Returns what a scrape is answered with."""
+
+
+def app(agent: Agent, told: Told) -> FastAPI:
     """Return the application behind the socket.
 
-    `GET /routes` answers with the edge's report, `POST /rollback` with `withdrawn`, `to`,
-    `epoch`, `edge` and the `milliseconds` until HAProxy obeyed. Errors are problem documents.
+    `GET /routes` answers with the edge's report, `GET /ready` with what HAProxy has to wait for
+    before it is started (`waits_for`, empty if for nothing), `POST /rollback` with `withdrawn`,
+    `to`, `epoch`, `edge`, `haproxy_up` and the `milliseconds` until HAProxy obeyed, `GET /metrics`
+    with Prometheus's text. Errors are problem documents.
     """
     application = FastAPI(title="Tiltyard edge", openapi_url=None)
 
     @application.get("/routes")
     async def routes() -> Response:
         return Response(encode(EdgeReport, agent.report()), media_type="application/json")
+
+    @application.get("/ready")
+    async def ready() -> dict[str, str]:
+        return {"waits_for": await agent.reason_to_wait()}
+
+    @application.get("/metrics")
+    async def metrics() -> Response:
+        return Response(await told(), media_type=METRICS_TYPE)
 
     @application.post("/rollback")
     async def rollback(body: RollbackBody) -> dict[str, Any]:
@@ -70,6 +80,7 @@ def app(agent: Agent) -> FastAPI:
             "to": done.to_version,
             "epoch": done.route.epoch,
             "edge": agent.name,
+            "haproxy_up": agent.haproxy_up,
             "milliseconds": (perf_counter() - began) * 1000,
         }
 
@@ -92,35 +103,13 @@ def app(agent: Agent) -> FastAPI:
     return application
 
 
-def listen(folder: Path) -> socket.socket:
-    """Return a listening socket in `folder` that only this user may speak to.
-
-    Raises:
-        UnusableEdgeFolder: no socket can be made there.
-    """
-    path = folder / SOCKET_NAME
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.unlink(missing_ok=True)
-        mask = os.umask(0o177)
-        try:
-            listening.bind(str(path))
-        finally:
-            os.umask(mask)
-        listening.listen()
-    except OSError as error:
-        listening.close()
-        raise UnusableEdgeFolder(f"no socket can be made at {path}: {error}") from error
-    return listening
-
-
 class Door(uvicorn.Server):
     """Serves the application on a socket that is open already."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, told: Told) -> None:
         super().__init__(
             uvicorn.Config(
-                app(agent),
+                app(agent, told),
                 lifespan="off",
                 ws="none",
                 log_config=None,

@@ -21,13 +21,23 @@ MAP_NAME = "routes.map"
 # Room for the request's headers beside the largest body that can be retried.
 _HEADER_BYTES = 16 * 1024
 
-# A request holds the client's connection, the host's, and if it fails over two more.
-_FILES_PER_CONNECTION = 4
-_CONNECTIONS = 4096
+# A client's connection, and two that the edge makes to itself: to try a version out, and to fall
+# back. HAProxy reckons with two files for each, and has some of its own.
+_CONNECTIONS_PER_CLIENT = 3
+_FILES_PER_CLIENT = 2 * _CONNECTIONS_PER_CLIENT
+_OTHER_FILES = 256
+_CLIENTS = 4096
+_SCRAPES = 16
 
 # What retries of a fallback may take beyond the champion's own time, so that the inner of the two
 # waiting sides gives up first and can still say so.
 _FALLBACK_SLACK_MS = 5_000
+
+# Requests that wait to be repeated: at a second each, half a minute of eight at once.
+_SHADOW_WAITING = 256
+
+# Of the Open Inference Protocol, by the names that Triton's documents give them.
+_EXTENSIONS = ["binary_tensor_data", "parameters"]
 
 # The kernel's limit on the path of a Unix socket is 108 bytes, and its last is a zero.
 _SOCKET_PATH_BYTES = 100
@@ -65,15 +75,30 @@ class EdgeFiles:
         return self.folder / "trial.sock"
 
     @property
+    def shadow_socket(self) -> Path:
+        """Where the shadow worker takes what HAProxy hands over."""
+        return self.folder / "shadow.sock"
+
+    @property
+    def repeat_socket(self) -> Path:
+        """Where the shadow worker asks challengers."""
+        return self.folder / "repeat.sock"
+
+    @property
+    def pairs(self) -> Path:
+        """One line for each request that was to be repeated, appended by the shadow worker."""
+        return self.folder / "pairs.log"
+
+    @property
     def log(self) -> Path:
         """One line per inference, appended by HAProxy to its standard output."""
         return self.folder / "requests.log"
 
 
 def write(settings: Settings) -> EdgeFiles:
-    """Put everything that HAProxy needs to start into the edge's folder.
+    """Put everything that HAProxy needs to start into the edge's folder, but for the map file.
 
-    Existing routes are kept: they are what the edge last obeyed.
+    That is the agent's. Without one HAProxy does not start, so it never starts from nothing.
 
     Raises:
         UnusableEdgeFolder: a socket's path would be too long for the operating system.
@@ -86,8 +111,9 @@ def write(settings: Settings) -> EdgeFiles:
             f"{needed} bytes, where {_SOCKET_PATH_BYTES - 1} are possible"
         )
     edge.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    edge.routes.touch()
-    edge.lua.write_bytes(files(__package__).joinpath("route.lua").read_bytes())
+    for source in files(__package__).iterdir():
+        if source.name.endswith(".lua"):
+            (edge.folder / source.name).write_bytes(source.read_bytes())
     edge.config.write_text(render(settings))
     return edge
 
@@ -124,15 +150,26 @@ def render(settings: Settings) -> str:
 
 def _values(settings: Settings) -> dict[str, object]:
     edge = EdgeFiles(settings.edge_dir)
-    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if descriptors == resource.RLIM_INFINITY:
-        descriptors = _CONNECTIONS * _FILES_PER_CONNECTION
+    clients = _clients()
+    source = settings.source_connections or clients
     champion_timeout = round(settings.champion_timeout.total_seconds() * 1000)
-    metadata = {"name": "tiltyard", "version": version("tiltyard"), "extensions": []}
+    client_timeout = round(settings.client_timeout.total_seconds() * 1000)
+    metadata = {"name": "tiltyard", "version": version("tiltyard"), "extensions": _EXTENSIONS}
     return {
         "listen": f"{settings.edge_host}:{settings.edge_port}",
+        "metrics": f"{settings.edge_metrics_host}:{settings.edge_metrics_port}",
+        "scrapes": _SCRAPES,
+        "agent_socket": settings.agent_socket.name,
         "serve": f"{settings.serve_host}:{settings.serve_port}",
-        "maxconn": min(_CONNECTIONS, descriptors // _FILES_PER_CONNECTION),
+        "clients": clients,
+        "maxconn": clients * _CONNECTIONS_PER_CLIENT + _SCRAPES,
+        "source_connections": source,
+        "source_most": source * 5 // 4,
+        "source_uploads": max(1, source // 8),
+        "in_flight": settings.version_in_flight,
+        "crowded": settings.version_in_flight * 4 // 5,
+        "client_timeout": client_timeout,
+        "client_silence": client_timeout * 3,
         "bufsize": settings.retry_body_bytes + _HEADER_BYTES,
         "max_body": settings.max_body_bytes,
         "retry_body": settings.retry_body_bytes,
@@ -143,18 +180,31 @@ def _values(settings: Settings) -> dict[str, object]:
         "trial_socket": edge.trial_socket.name,
         "lua": edge.lua.name,
         "map_file": edge.routes.name,
+        "shadow_socket": edge.shadow_socket.name,
+        "repeat_socket": edge.repeat_socket.name,
+        "shadow_at_once": settings.shadow_at_once,
+        "shadow_waiting": _SHADOW_WAITING,
+        "shadow_memory": settings.shadow_memory_bytes,
+        "shadow_body": settings.shadow_body_bytes,
         "key_file": _quoted(settings.signing_key.absolute()),
         "metadata": json.dumps(metadata),
     }
 
 
+def _clients() -> int:
+    """Return how many connections clients may have."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if files == resource.RLIM_INFINITY:
+        return _CLIENTS
+    return max(1, min(_CLIENTS, (files - _OTHER_FILES) // _FILES_PER_CLIENT))
+
+
 def _answers(settings: Settings) -> dict[str, str]:
     known = problems(max_body=settings.max_body_bytes, retry_body=settings.retry_body_bytes)
     answers = {name: f"http-request {problem.answer()}" for name, problem in known.items()}
-    answers["answer_unknown_version"] = f"http-response {known['unknown_version'].answer()}"
-    answers["answer_no_host"] = f"http-response {known['no_host'].answer()}"
-    for name in ("body_too_large", "chunked_body_too_large"):
-        answers[f"{name}_document"] = f"'{known[name].document()}'"
+    for name, problem in known.items():
+        answers[f"answer_{name}"] = f"http-response {problem.answer()}"
+        answers[f"{name}_document"] = f"'{problem.document()}'"
     answers["http_errors"] = "\n".join(
         f"    http-error status {status} content-type application/problem+json"
         f" string '{problem.document()}'"

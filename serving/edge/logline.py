@@ -12,9 +12,14 @@ from registry.refs import ModelName, Version
 from serving.errors import UnreadableLogLine
 from serving.routes import NONE
 
-FORMAT = "2"
+FORMAT = "3"
 FAILOVER = "failover"
-_FIELDS = 14
+
+BROKEN_OFF = frozenset({"SD", "SL", "sD", "sL", "PD", "PL"})
+"""How requests end whose answer had begun: its server left or fell silent, or what came was no
+HTTP any more. Then the status, which had been sent before, is not to be believed."""
+
+_FIELDS = 17
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -23,16 +28,20 @@ class RequestLine:
     """An inference, charged to the version that was assigned whichever one answered.
 
     Args:
+        number: Of the line, by HAProxy's own count since it started: the first is 1.
         at: When the request was routed, to the millisecond.
         experiment, stage, variant: None outside an experiment.
         slot: None where the request was a unit of its own.
         segment: Index of the declared segment, from 1; 0 for all others.
         status: What the client got; -1 if it left, or the answer broke off, before a status.
+        first: From `at` to the first byte of the answer; None if no answer began.
         took: From the request's first byte to the answer's last.
         retries: Tries beyond the first.
         server: `host`, or `failover` if the fallback had to be asked.
+        end: How it ended, in HAProxy's two letters; `--` if all of the answer was sent.
     """
 
+    number: int
     at: datetime
     epoch: int
     model: ModelName
@@ -43,14 +52,21 @@ class RequestLine:
     slot: int | None
     segment: int
     status: int
+    first: timedelta | None
     took: timedelta
     retries: int
     server: str
+    end: str
 
     @property
     def failed_over(self) -> bool:
         """Whether the assigned version could not answer."""
         return self.server == FAILOVER
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether an answer that had begun was cut short by the side that gave it."""
+        return self.end in BROKEN_OFF
 
 
 def parse(line: str) -> RequestLine:
@@ -62,10 +78,11 @@ def parse(line: str) -> RequestLine:
     fields = line.rstrip("\n").split("\t")
     if len(fields) != _FIELDS or fields[0] != FORMAT:
         raise UnreadableLogLine(f"not a line of the request log: {line!r}")
-    _, at, epoch, model, version, experiment, stage, variant, slot, segment, *answer = fields
-    status, took, retries, server = answer
+    _, number, at, epoch, model, version, experiment, stage, variant, slot, *answer = fields
+    segment, status, first, took, retries, server, end = answer
     try:
         return RequestLine(
+            number=int(number),
             at=_EPOCH + timedelta(milliseconds=int(at)),
             epoch=int(epoch),
             model=ModelName(model),
@@ -76,10 +93,12 @@ def parse(line: str) -> RequestLine:
             slot=None if slot == NONE else int(slot),
             segment=int(segment),
             status=int(status),
+            first=None if first == NONE else timedelta(milliseconds=int(first)),
             took=timedelta(milliseconds=int(took)),
             # HAProxy writes `+1` if the last retry went to another server.
             retries=int(retries),
             server=server,
+            end=end,
         )
     except ValueError as error:
         raise UnreadableLogLine(f"not a line of the request log: {line!r}") from error

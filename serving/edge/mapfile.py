@@ -7,24 +7,35 @@ import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
+from experiments.audience import parse_audience
 from experiments.errors import InvalidDeclaration
-from experiments.model import BasisPoints, Segments, experiment_name
+from experiments.model import BasisPoints, Layer, Segments, experiment_name
+from experiments.unit import parse_unit
 from registry.errors import InvalidName
 from registry.refs import ModelName, Version, model_name
-from serving.routes import NONE, Route, Trial, map_value, parse_unit
+from serving.routes import NONE, SHADOW, Route, Trial, map_value
 
-FIELDS = 13
+HEAD_FIELDS, TRIAL_FIELDS = 4, 14
 
 
 class UnreadableMapLine(ValueError):
     """A line, or a value, that `render` did not write."""
 
 
-def render(routes: Iterable[Route]) -> bytes:
-    """Return the map file that makes HAProxy obey `routes`."""
-    lines = [f"{route.model} {map_value(route)}\n" for route in routes]
-    return "".join(sorted(lines)).encode()
+PARTIAL = "# without trials: this edge is cut off from the store"
+"""Last line of a map file that does not hold all there is to its routes; HAProxy ignores it."""
+
+
+def render(routes: Iterable[Route], *, partial: bool = False) -> bytes:
+    """Return the map file that makes HAProxy obey `routes`.
+
+    Args:
+        partial: Trials were left out.
+    """
+    lines = sorted(f"{route.model} {map_value(route)}\n" for route in routes)
+    return "".join([*lines, f"{PARTIAL}\n"] if partial else lines).encode()
 
 
 def parse_line(line: str, at: datetime) -> Route:
@@ -50,19 +61,21 @@ def parse_value(model: ModelName, value: str, at: datetime) -> Route:
         UnreadableMapLine: `map_value` wrote no such value.
     """
     fields = value.split("|")
-    if len(fields) != FIELDS:
-        raise UnreadableMapLine(f"{value!r} has {len(fields)} fields, not {FIELDS}")
-    epoch, champion, previous, experiment, stage, _, *tail = fields
+    if len(fields) < HEAD_FIELDS or (len(fields) - HEAD_FIELDS) % TRIAL_FIELDS:
+        raise UnreadableMapLine(f"{value!r} has {len(fields)} fields")
+    epoch, champion, previous, holdout = fields[:HEAD_FIELDS]
+    starts = range(HEAD_FIELDS, len(fields), TRIAL_FIELDS)
     try:
         route = Route(
             model=model,
             epoch=int(epoch),
             champion=Version(int(champion)),
             previous=None if previous == NONE else Version(int(previous)),
-            trial=None if experiment == NONE else _trial(experiment, stage, tail),
+            trials=tuple(_trial(fields[start : start + TRIAL_FIELDS]) for start in starts),
             by="edge",
             why="read back from the edge's map file",
             at=at,
+            holdout=BasisPoints(int(holdout)),
         )
     except (ValueError, InvalidDeclaration) as error:
         raise UnreadableMapLine(f"{value!r}: {error}") from error
@@ -71,8 +84,9 @@ def parse_value(model: ModelName, value: str, at: datetime) -> Route:
     return route
 
 
-def _trial(experiment: str, stage: str, fields: list[str]) -> Trial:
-    lanes, floor, cut, deadline_ms, unit, segments, salt = fields
+def _trial(fields: list[str]) -> Trial:
+    experiment, stage, _, lanes, floor, cut, deadline_ms, *tail = fields
+    unit, segments, audience, layer, mode, budget, salt = tail
     signed = [int(version) for version in lanes.split(",")]
     return Trial(
         experiment=experiment_name(experiment),
@@ -83,9 +97,21 @@ def _trial(experiment: str, stage: str, fields: list[str]) -> Trial:
         floor=BasisPoints(int(floor)),
         unit=parse_unit(unit),
         segments=_segments(segments),
-        salt=salt,
+        audience=None if audience == NONE else parse_audience(audience),
+        layer=_layer(layer),
+        shadow=mode == SHADOW,
+        budget=BasisPoints(int(budget)),
+        salt=unquote(salt),
         deadline=timedelta(milliseconds=int(deadline_ms)),
     )
+
+
+def _layer(text: str) -> Layer | None:
+    if text == NONE:
+        return None
+    name, _, part = text.rpartition(":")
+    low, _, high = part.partition("-")
+    return Layer(name, BasisPoints(int(low)), BasisPoints(int(high)))
 
 
 def _segments(text: str) -> Segments | None:

@@ -14,6 +14,7 @@ class Problem:
     Args:
         code: Stable, for programs.
         allow: Value of the `Allow` header, which an answer of 405 must have.
+        retry_after: Seconds after which the same request may well be answered.
     """
 
     code: str
@@ -21,18 +22,24 @@ class Problem:
     detail: str
     next_step: str
     allow: str | None = None
+    retry_after: int | None = None
 
     def document(self) -> str:
-        """Return the body, as HAProxy takes it between single quotes."""
-        body = problem_document(self.status, self.code, self.detail, self.next_step)
+        """Return the body, as HAProxy takes it between single quotes.
+
+        Clients of the Open Inference Protocol print its member `error`.
+        """
+        said = {"error": self.detail}
+        body = problem_document(self.status, self.code, self.detail, self.next_step, **said)
         return json.dumps(body).replace("'", "\\u0027")
 
     def answer(self) -> str:
         """Return what follows `http-request` or `http-response` in HAProxy's configuration."""
         allow = f" hdr Allow '{self.allow}'" if self.allow else ""
+        retry_after = f" hdr Retry-After {self.retry_after}" if self.retry_after else ""
         return (
             f"return status {int(self.status)} content-type {MEDIA_TYPE}"
-            f" string '{self.document()}'{allow}"
+            f" string '{self.document()}'{allow}{retry_after}"
         )
 
 
@@ -40,7 +47,8 @@ def _answer_missing(status: HTTPStatus) -> Problem:
     return Problem(
         "no_host_answered",
         status,
-        "No host answered: neither the version chosen nor the one behind it.",
+        "No host answered: neither the version chosen nor the one behind it, which is not asked "
+        "with a request too large for the edge's buffer.",
         "Try again; `tiltyard status` shows the hosts.",
     )
 
@@ -72,8 +80,8 @@ def problems(*, max_body: int, retry_body: int) -> dict[str, Problem]:
         "unknown_path": Problem(
             "unknown_path",
             HTTPStatus.NOT_FOUND,
-            "This is no path of the Open Inference Protocol v2.",
-            "Send inferences to /v2/models/MODEL/infer.",
+            "This is no path of the Open Inference Protocol v2, nor of MLflow's scoring protocol.",
+            "Send inferences to /v2/models/MODEL/infer, or to /models/MODEL/invocations.",
         ),
         "post_only": Problem(
             "method_not_allowed",
@@ -116,16 +124,60 @@ def problems(*, max_body: int, retry_body: int) -> dict[str, Problem]:
         "unit_empty": Problem(
             "unit_empty",
             HTTPStatus.BAD_REQUEST,
-            "The header that names the unit is empty.",
-            "Send a value, or leave the header out: the request is a unit of its own then.",
+            "What names the unit in this request (a header, cookie, parameter or field) is empty.",
+            "Send a value, or leave it out: the request is a unit of its own then.",
         ),
         "unit_too_long": Problem(
             "unit_too_long",
             HTTPStatus.BAD_REQUEST,
-            "The header that names the unit has more than 256 bytes.",
+            "What names the unit in this request has more than 256 bytes.",
             "Send a shorter name of the unit, such as a hash of it.",
         ),
         "no_host": _answer_missing(HTTPStatus.SERVICE_UNAVAILABLE),
+        **_too_much(),
+    }
+
+
+def _too_much() -> dict[str, Problem]:
+    """Return how requests are turned away that another time would be answered."""
+    again = "Send the same request again after the time in Retry-After"
+    return {
+        "overloaded": Problem(
+            "overloaded",
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "The model has as many requests under way as its hosts and this edge can take.",
+            f"{again}; `tiltyard deploy` with more replicas makes room.",
+            retry_after=1,
+        ),
+        "too_many_connections": Problem(
+            "too_many_connections",
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "Your address has as many connections as one address may have.",
+            "Use fewer connections; for a load balancer, raise TILTYARD_SOURCE_CONNECTIONS.",
+            retry_after=1,
+        ),
+        "too_many_uploads": Problem(
+            "too_many_uploads",
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "Your address is sending as many large bodies as one address may send at a time.",
+            f"{again}; for a load balancer, raise TILTYARD_SOURCE_CONNECTIONS.",
+            retry_after=1,
+        ),
+        "failover_budget_spent": Problem(
+            "failover_budget_spent",
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "The version on trial failed, and the champion has answered for it as often as it may.",
+            f"{again}; `tiltyard rollback` takes the failing version away.",
+            retry_after=1,
+        ),
+        "version_withdrawn": Problem(
+            "version_withdrawn",
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "The version that was asked was withdrawn before it answered, and the request is too "
+            "large to be tried twice.",
+            f"{again}: another version will answer it.",
+            retry_after=1,
+        ),
     }
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from registry.refs import ModelName
+from serving.edge.partition import CutOff, PartitionPolicy
 from serving.routes import Route
 
 
@@ -17,11 +18,15 @@ class EdgeReport:
         applied_at: When that epoch took effect, by this edge's clock.
         backlog_bytes: Request log that is not yet in the store.
         lost_bytes: Request log that had to be dropped uncounted since the agent started.
+        lost_requests: Those since the agent started that HAProxy has numbered and no line tells of.
         requests_seen: Requests in the log since the agent started.
         requests: The same by model, for models that have a route.
         since: When the agent started.
         malformed_lines: Log lines since the agent started that could not be read.
         break_glass: Models whose rollback at this edge the controller has not taken over yet.
+        policy: What this edge serves while the store has not heard of it for longer than its lease.
+        cut_off: When that was last so, since the agent started.
+        cut_offs: How often it was.
         routes: Every route as known, so that lost routes can be rebuilt from here.
     """
 
@@ -31,6 +36,7 @@ class EdgeReport:
     applied_at: dict[ModelName, datetime]
     backlog_bytes: int
     lost_bytes: int
+    lost_requests: int
     requests_seen: int
     requests: dict[ModelName, int]
     since: datetime
@@ -38,3 +44,6 @@ class EdgeReport:
     haproxy_up: bool
     break_glass: tuple[ModelName, ...]
     routes: dict[ModelName, Route]
+    policy: PartitionPolicy = PartitionPolicy.KEEP
+    cut_off: CutOff | None = None
+    cut_offs: int = 0

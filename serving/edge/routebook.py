@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,13 +15,14 @@ from experiments.codec import decode, encode
 from experiments.model import ExperimentName
 from registry.refs import ModelName, Version
 from serving.edge.mapfile import (
+    PARTIAL,
     UnreadableMapLine,
     make_durable,
     parse_line,
     render,
     replace_file,
 )
-from serving.routes import NOTHING_MORE, Route, Watch, Withdrawal, map_value
+from serving.routes import NOTHING_MORE, Route, Watch, Withdrawal, control_only, map_value
 
 WATCHES_KEPT = 256
 """Experiments whose watches are remembered: their last requests may still be in the log."""
@@ -53,44 +54,45 @@ class Known:
 
     Args:
         watches: What the collector counts of every experiment seen lately, the latest last.
+        partial: Models whose route is not all there, because it was read back from a map without
+            trials.
     """
 
     routes: dict[ModelName, Route] = field(default_factory=dict)
     overrides: dict[ModelName, Override] = field(default_factory=dict)
     watches: dict[ExperimentName, Watch] = field(default_factory=dict)
+    partial: frozenset[ModelName] = frozenset()
 
     @property
     def on_trial(self) -> tuple[Route, ...]:
         """The routes that an experiment has put a trial into."""
-        return tuple(route for route in self.routes.values() if route.trial is not None)
-
-    @property
-    def map_values(self) -> Mapping[ModelName, str]:
-        """What HAProxy's map has to hold."""
-        return {model: map_value(route) for model, route in self.routes.items()}
+        return tuple(route for route in self.routes.values() if route.trials)
 
     def is_news(self, route: Route) -> bool:
-        """Whether `route` is later than what is known. Epochs never go backwards."""
+        """Whether `route` is later than what is known, or completes it. No epoch goes backwards."""
         current = self.routes.get(route.model)
+        if current is not None and route.model in self.partial:
+            return route.epoch >= current.epoch
         return current is None or route.epoch > current.epoch
 
     def with_route(self, route: Route) -> "Known":
         """Obey `route`; an override of the model has then been taken over."""
         overrides = {name: it for name, it in self.overrides.items() if name != route.model}
         watches = dict(self.watches)
-        if route.trial is not None:
-            before = watches.pop(route.trial.experiment, NOTHING_MORE)
+        for trial in route.trials:
+            before = watches.pop(trial.experiment, NOTHING_MORE)
             # A trial that was read back from the map has lost its watch.
-            watch = route.trial.watch
-            watches[route.trial.experiment] = before if watch == NOTHING_MORE else watch
+            watch = trial.watch
+            watches[trial.experiment] = before if watch == NOTHING_MORE else watch
         kept = dict(list(watches.items())[-WATCHES_KEPT:])
-        return Known({**self.routes, route.model: route}, overrides, kept)
+        partial = self.partial - {route.model}
+        return Known({**self.routes, route.model: route}, overrides, kept, partial)
 
     def without(self, model: ModelName) -> "Known":
         """Have no route of `model` any more, nor a rollback of it to hold on to."""
         routes = {name: it for name, it in self.routes.items() if name != model}
         overrides = {name: it for name, it in self.overrides.items() if name != model}
-        return replace(self, routes=routes, overrides=overrides)
+        return replace(self, routes=routes, overrides=overrides, partial=self.partial - {model})
 
     def with_override(self, withdrawal: Withdrawal) -> "Known":
         """Obey a rollback made here, and hold on to it until the controller knows."""
@@ -112,22 +114,42 @@ class RouteBook:
 
     Attributes:
         known: What is obeyed, even where a file could not be written.
-        is_written: Whether both files say so.
+        is_blank: Nothing was ever known here, not even that there is nothing to know.
+        is_fenced: No challenger may meet anybody here, so HAProxy is told of no trial.
     """
 
     def __init__(self, folder: Path) -> None:
         self._document = folder / "routes.json"
         self._map = folder / "routes.map"
         self._unsettled: set[Path] = set()
+        self._is_written = False
         self.known = Known()
-        self.is_written = False
+        self.is_blank = True
+        self.is_fenced = False
+
+    @property
+    def map_values(self) -> Mapping[ModelName, str]:
+        """What HAProxy's map has to hold."""
+        return {route.model: map_value(route) for route in self._obeyed()}
+
+    @property
+    def is_written(self) -> bool:
+        """Whether both files are there and say what is known."""
+        return self._is_written and self._document.exists() and self._map.exists()
 
     def load(self, now: datetime) -> None:
         """Read back what was known before; an edge without files knows nothing yet."""
         known = self._read_document()
-        for route in self._read_map(now):
+        if known is None:
+            if not self._map.exists():
+                return
+            known = Known()
+        lines = self._read_map()
+        for route in _parsed(lines, now):
             if known.is_news(route):
                 known = known.with_route(route)
+                if PARTIAL in lines:
+                    known = replace(known, partial=known.partial | {route.model})
         self.record(known)
 
     def record(self, known: Known) -> None:
@@ -137,10 +159,19 @@ class RouteBook:
             OSError: a file cannot be written. It is known all the same.
         """
         self.known = known
-        self.is_written = False
+        self.is_blank = self._is_written = False
         self._write(self._document, encode(Known, known))
-        self._write(self._map, render(known.routes.values()))
-        self.is_written = True
+        self._write(self._map, render(self._obeyed(), partial=self.is_fenced))
+        self._is_written = True
+
+    def fence(self, is_fenced: bool) -> None:
+        """Tell HAProxy of no trial from the next `record` on, or of all."""
+        self._is_written = self._is_written and is_fenced == self.is_fenced
+        self.is_fenced = is_fenced
+
+    def _obeyed(self) -> Iterable[Route]:
+        routes = self.known.routes.values()
+        return map(control_only, routes) if self.is_fenced else routes
 
     def make_durable(self) -> None:
         """Let what was written survive a loss of power. Waits for the disk."""
@@ -152,21 +183,23 @@ class RouteBook:
             replace_file(path, body)
             self._unsettled.add(path)
 
-    def _read_document(self) -> Known:
+    def _read_document(self) -> Known | None:
         try:
             return decode(Known, self._document.read_bytes())
         except FileNotFoundError:
-            return Known()
+            return None
         except ValidationError:
             _log.exception("%s cannot be read; the map and the store must do", self._document)
-            return Known()
+            return None
 
-    def _read_map(self, now: datetime) -> list[Route]:
-        routes: list[Route] = []
-        lines = self._map.read_text("utf-8", "replace").splitlines() if self._map.exists() else []
-        for line in lines:
-            try:
-                routes.append(parse_line(line, now))
-            except UnreadableMapLine:
-                _log.exception("%s has a line that cannot be read", self._map)
-        return routes
+    def _read_map(self) -> list[str]:
+        return self._map.read_text("utf-8", "replace").splitlines() if self._map.exists() else []
+
+
+def _parsed(lines: Iterable[str], now: datetime) -> Iterator[Route]:
+    for line in lines:
+        try:
+            if line != PARTIAL:
+                yield parse_line(line, now)
+        except UnreadableMapLine:
+            _log.exception("the map file has a line that cannot be read")

@@ -5,39 +5,53 @@ supervises it starts it again, and nothing is lost by that.
 """
 
 import asyncio
-import fcntl
 import logging
-import os
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 from experiments.errors import StoreUnavailable
 from experiments.store import Kind, Store
 from serving.clock import Clock, utc_now
 from serving.edge.agent import Agent, Runtime
-from serving.edge.breakglass import Door, listen
-from serving.edge.collector import Bounds, Collector
+from serving.edge.breakglass import Door
+from serving.edge.collector import Collector
 from serving.edge.config import EdgeFiles
+from serving.edge.exposition import CountsIncidents, exposition
+from serving.edge.following import Bounds
+from serving.edge.listening import listen
+from serving.edge.lock import alone
+from serving.edge.pairs import PairsCollector
 from serving.edge.routebook import RouteBook
-from serving.errors import UnusableEdgeFolder
 from serving.settings import Settings
 
 BEAT_SECONDS = 1.0
+BEATS_A_LEASE = 3
+"""At least: one that is late ends no lease."""
 LOG_SECONDS = 0.1
 """Pause between two looks at the request log."""
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
 STARTING_SECONDS = 0.1
 """Pause between two looks for a HAProxy that is not running."""
+LEASE_SECONDS = 0.05
+"""Least pause between two looks at a lease that is over."""
 FLUSH_SECONDS = 2.0
+LOCK_SECONDS = 0.5
+"""For how long somebody may stand in for this agent before another must be running."""
 
 _log = logging.getLogger(__name__)
+
+
+class WatchedRuntime(Runtime, CountsIncidents, Protocol):
+    """All that an agent's process asks HAProxy for."""
 
 
 async def run(
     settings: Settings,
     store: Store,
-    runtime: Runtime,
+    runtime: WatchedRuntime,
     *,
     stop: asyncio.Event,
     now: Clock = utc_now,
@@ -49,7 +63,7 @@ async def run(
     """
     folder = settings.edge_dir
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _alone(folder):
+    async with alone(folder, patience=LOCK_SECONDS):
         book = RouteBook(folder)
         collector = Collector(
             EdgeFiles(folder).log,
@@ -58,27 +72,57 @@ async def run(
             known=lambda: book.known,
             bounds=Bounds(log=settings.log_limit_bytes),
         )
+        pairs = PairsCollector(
+            EdgeFiles(folder).pairs,
+            edge=settings.edge_name,
+            store=store,
+            known=lambda: book.known,
+            bounds=Bounds(log=settings.log_limit_bytes),
+        )
+        logs = (collector, pairs)
+
+        def forget() -> None:
+            for log in logs:
+                log.forget()
+
         agent = Agent(
             settings.edge_name,
             book=book,
             store=store,
             runtime=runtime,
             lease=settings.edge_lease,
+            policy=settings.partition_policy,
             now=now,
             progress=lambda: collector.progress,
-            on_loss=collector.forget,
+            on_loss=forget,
         )
         await agent.start()
-        await _until(stop, Loops(agent, collector, store), folder)
-        await _flush(collector)
+        loops = Loops(agent, logs, store)
+        door = Door(agent, lambda: exposition(agent, collector, pairs.progress, runtime, now()))
+        await _until(stop, loops, door, settings.agent_socket)
+        for log in logs:
+            await _flush(log)
+        with suppress(StoreUnavailable):
+            await agent.leave()
+
+
+class Log(Protocol):
+    """What an edge has written down, on its way into the store."""
+
+    async def step(self) -> bool:
+        """Take a part of it there; return whether there was any.
+
+        Raises:
+            StoreUnavailable: nothing is lost; it is to be tried again.
+        """
 
 
 class Loops:
     """What goes on side by side in an agent's process."""
 
-    def __init__(self, agent: Agent, collector: Collector, store: Store) -> None:
+    def __init__(self, agent: Agent, logs: Sequence[Log], store: Store) -> None:
         self.agent = agent
-        self._collector = collector
+        self.logs = logs
         self._store = store
         self._away = False
 
@@ -88,7 +132,8 @@ class Loops:
 
     async def beat(self) -> None:
         """Tell that this edge lives, and look for routes that were missed."""
-        await self._through_outages(self._beat_once, pause=lambda: BEAT_SECONDS)
+        pause = min(BEAT_SECONDS, self.agent.lease.length / BEATS_A_LEASE)
+        await self._through_outages(self._beat_once, pause=lambda: pause)
 
     async def mend(self) -> None:
         """Keep HAProxy's memory as it should be."""
@@ -96,13 +141,19 @@ class Loops:
             await self.agent.mend()
             await asyncio.sleep(BEAT_SECONDS if self.agent.haproxy_up else STARTING_SECONDS)
 
-    async def collect(self) -> None:
-        """Turn log lines into evidence as they are written."""
+    async def heed_lease(self) -> None:
+        """Act on the end of the lease when it ends, not when the store is next asked in vain."""
+        while True:
+            await asyncio.sleep(max(self.agent.lease.remaining, LEASE_SECONDS))
+            await self.agent.heed_lease()
+
+    async def collect(self, log: Log) -> None:
+        """Turn a log's lines into evidence as they are written."""
         busy = False
 
         async def step() -> None:
             nonlocal busy
-            busy = await self._collector.step()
+            busy = await log.step()
 
         # A log without news is read without asking the store, so it proves nothing.
         await self._through_outages(
@@ -120,6 +171,8 @@ class Loops:
     async def _beat_once(self) -> None:
         await self.agent.sync()
         await self.agent.beat()
+        if not self.agent.lease.is_waited_for:
+            await self.agent.sync()
 
     async def _through_outages(
         self,
@@ -144,6 +197,7 @@ class Loops:
             await asyncio.sleep(wait)
 
     def _is_away(self, error: StoreUnavailable) -> None:
+        self.agent.miss_store(error.message)
         if not self._away:
             self._away = True
             _log.warning("the store is away; routes stay as they are, the log waits: %s", error)
@@ -154,14 +208,17 @@ class Loops:
             _log.info("the store is back")
 
 
-async def _until(stop: asyncio.Event, loops: Loops, folder: Path) -> None:
-    door = Door(loops.agent)
+async def _until(stop: asyncio.Event, loops: Loops, door: Door, socket: Path) -> None:
     async with asyncio.TaskGroup() as group:
-        opened = group.create_task(door.serve([listen(folder)]))
-        working = [
-            group.create_task(loop())
-            for loop in (loops.follow_routes, loops.beat, loops.mend, loops.collect)
+        opened = group.create_task(door.serve([listen(socket)]))
+        endless: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            loops.follow_routes,
+            loops.beat,
+            loops.mend,
+            loops.heed_lease,
+            *(partial(loops.collect, log) for log in loops.logs),
         ]
+        working = [group.create_task(loop()) for loop in endless]
         await stop.wait()
         for task in working:
             task.cancel()
@@ -169,22 +226,8 @@ async def _until(stop: asyncio.Event, loops: Loops, folder: Path) -> None:
         await opened
 
 
-async def _flush(collector: Collector) -> None:
+async def _flush(log: Log) -> None:
     with suppress(StoreUnavailable, TimeoutError):
         async with asyncio.timeout(FLUSH_SECONDS):
-            while await collector.step():
+            while await log.step():
                 pass
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second agent out of `folder`. The lock dies with the process."""
-    lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UnusableEdgeFolder(f"another agent runs in {folder}") from error
-        yield
-    finally:
-        os.close(lock)

@@ -5,6 +5,7 @@ import csv
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from registry.refs import ModelName
@@ -12,8 +13,29 @@ from serving.edge.config import MAP_NAME
 from serving.errors import EdgeStopped, EdgeUnresponsive
 
 _PATIENCE_SECONDS = 5.0
-_ROUTED = frozenset({"champion", "challenger"})
+_ROUTED = frozenset({"champion", "challenger", "shadowed"})
 _NOT_FOUND = "not found"
+
+
+class Incident(StrEnum):
+    """What an edge counts of a request that did not go the way that was meant for it."""
+
+    SHED_CHAMPION = "shed_champion"
+    """429: as many requests of the champion are under way as may be."""
+    SHED_CHALLENGER = "shed_challenger"
+    """429: meant for a challenger, while the champion's hosts were crowded."""
+    SHED_PINNED = "shed_pinned"
+    """429: pinned to a version, while its hosts or the champion's were crowded."""
+    SHED_FAILOVER = "shed_failover"
+    """429: a version failed, and the hosts of the one behind it were crowded."""
+    CHALLENGER_FULL = "challenger_full"
+    """As many requests of a challenger are under way as may be: the champion was asked at once."""
+    BUDGET_SPENT = "budget_spent"
+    """503: a challenger failed, and the experiment's failover budget was spent."""
+    WITHDRAWN = "withdrawn"
+    """An answer thrown away, because its version was withdrawn before it began."""
+    ONE_TRY = "one_try"
+    """Too large to be tried twice, whether or not that was needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +48,8 @@ class EdgeCounters:
             for those under way and those dropped.
         failovers: Second tries, each of them a failure of the version that was assigned.
         single_try: Inferences too large to be tried a second time.
-        dropped_lines: Lines that HAProxy could not write, for instance because the disk is full.
+        lines: Lines made for the request log, whether or not they could be written. The numbers in
+            them tell which are missing.
     """
 
     started_seconds_ago: int
@@ -34,7 +57,7 @@ class EdgeCounters:
     routed: int
     failovers: int
     single_try: int
-    dropped_lines: int
+    lines: int
 
 
 class EdgeRuntime:
@@ -76,6 +99,17 @@ class EdgeRuntime:
                 found[ModelName(model)] = value
         return found
 
+    async def incidents(self) -> dict[ModelName, dict[Incident, int]]:
+        """Return how often what happened since HAProxy started, for models that saw any of it."""
+        found: dict[ModelName, dict[Incident, int]] = {}
+        for line in filter(None, (await self._ask("show incidents")).splitlines()):
+            try:
+                model, incident, count = line.split(" ")
+                found.setdefault(ModelName(model), {})[Incident(incident)] = int(count)
+            except ValueError as error:
+                raise EdgeUnresponsive(f"the edge's incidents cannot be read: {line}") from error
+        return found
+
     async def counters(self) -> EdgeCounters:
         """Return what has been counted up to now."""
         info = dict(
@@ -84,7 +118,8 @@ class EdgeRuntime:
             if ": " in line
         )
         rows = list(csv.DictReader((await self._ask("show stat")).lstrip("# ").splitlines()))
-        single_try = await self._ask("get var proc.single_try")
+        incidents = (await self.incidents()).values()
+        lines = await self._variable("proc.lines")
         sums = {row["pxname"]: row for row in rows if row["svname"] in ("FRONTEND", "BACKEND")}
         try:
             return EdgeCounters(
@@ -92,11 +127,15 @@ class EdgeRuntime:
                 requests=int(sums["edge"]["req_tot"]),
                 routed=sum(int(sums[name]["stot"]) for name in _ROUTED),
                 failovers=sum(int(sums[name]["wredis"]) for name in _ROUTED),
-                single_try=int(single_try.rpartition("<")[2].rstrip(">\n ")),
-                dropped_lines=int(info["DroppedLogs"]),
+                single_try=sum(each.get(Incident.ONE_TRY, 0) for each in incidents),
+                lines=int(lines),
             )
         except (KeyError, ValueError) as error:
             raise EdgeUnresponsive(f"the edge's counters cannot be read: {error}") from error
+
+    async def _variable(self, name: str) -> str:
+        answer = await self._ask(f"get var {name}")
+        return answer.rpartition("<")[2].rstrip(">\n ")
 
     async def _ask(self, order: str) -> str:
         async with _translated_errors(self._admin_socket), asyncio.timeout(_PATIENCE_SECONDS):

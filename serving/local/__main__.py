@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from serving.local.supervisor import Supervisor
+from serving.local.supervisor import Supervisor, cluster, programs
 from serving.settings import Settings
 
 
@@ -12,7 +12,8 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    asyncio.run(Supervisor(Settings.model_validate({})).run())
+    settings = Settings.model_validate({})
+    asyncio.run(Supervisor(settings, programs(settings), cluster(settings)).run())
 
 
 if __name__ == "__main__":

@@ -12,18 +12,11 @@ from serving.local.system import down as stop_system
 from serving.local.system import up as start_system
 from serving.settings import Settings, running_settings
 
-ADDRESSES = {
-    "edge": "edge_url",
-    "control": "control_url",
-    "ray": "ray_dashboard_url",
-    "redis": "redis_url",
-}
 
-
-def up(*, as_json: bool) -> int:
+def up(*, as_json: bool, edges: int | None = None) -> int:
     """Start the system; what is ready is said as soon as it is."""
     words = Console(stderr=True, highlight=False)
-    settings = Settings()
+    settings = Settings() if edges is None else Settings(edges=edges)
     with words.status("Starting Redis, Ray, edge and control ...") as status:
 
         def ready(part: str, seconds: float) -> None:
@@ -31,15 +24,20 @@ def up(*, as_json: bool) -> int:
             status.update("Waiting for the rest ...")
 
         settings = asyncio.run(start_system(settings, ready))
-    places = {name: getattr(settings, url) for name, url in ADDRESSES.items()}
+    edge_urls = {edge.edge_name: edge.edge_url for edge in settings.local_edges}
+    others = {
+        "control": settings.control_url,
+        "ray": settings.ray_dashboard_url,
+        "redis": settings.redis_url,
+    }
     if as_json:
+        places = {"edge": settings.edge_url, "edges": edge_urls, **others}
         print(json.dumps({**places, "state": str(settings.state_dir)}))  # noqa: T201
         return 0
     out = Console(highlight=False)
     out.print("Tiltyard is up.")
-    for name, place in places.items():
+    for name, place in {**edge_urls, **others, "files": settings.state_dir}.items():
         out.print(f"  {name:8} {place}")
-    out.print(f"  {'files':8} {settings.state_dir}")
     out.print("Next: `tiltyard deploy MODEL VERSION`, or `tiltyard status`.")
     return 0
 

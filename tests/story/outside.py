@@ -143,6 +143,10 @@ class WatchedCatalog(MemoryCatalog):
         await super().record(change)
         self.fuse.burn()
 
+    async def set_holdout(self, model: ModelName, points: int) -> None:
+        await super().set_holdout(model, points)
+        self.fuse.burn()
+
 
 class MemoryRuntime:
     """HAProxy's map; `up` says whether HAProxy runs."""

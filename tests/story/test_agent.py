@@ -178,7 +178,7 @@ async def test_an_agent_whose_document_is_lost_goes_on_from_the_map(edge) -> Non
     (edge.folder / "routes.json").write_bytes(b"")
     agent = await edge.agent()
     edge.assert_obeys(ON_TRIAL)
-    assert agent.known.routes[DIGITS].trial == replace(TRIAL, watch=NOTHING_MORE)
+    assert agent.known.routes[DIGITS].trials == (replace(TRIAL, watch=NOTHING_MORE),)
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -211,7 +211,7 @@ async def test_killed_after_any_step_an_agent_ends_where_it_was_going(edge, runn
         assert (await edge.reported()).epochs == {DIGITS: 10 * step}
         if not running:
             edge.haproxy.entries = None
-    assert crashes == (4 if running else 3)
+    assert crashes == (5 if running else 4)
 
 
 # The whole process.
@@ -267,7 +267,7 @@ async def test_the_agent_serves_its_socket_follows_routes_and_counts(short_folde
 
 
 async def a_request_is_counted(edge: Edge, log: Path) -> None:
-    line = b"2 1767312000000 6 digits 2 digits-v2 0 challenger 7 0 200 12 0 host\n"
+    line = b"3 1 1767312000000 6 digits 2 digits-v2 0 challenger 7 0 200 9 12 0 host --\n"
     await asyncio.to_thread(log.write_bytes, line.replace(b" ", b"\t"))
     cell = Cell(TRIAL.experiment, 0, Variant.CHALLENGER, Version(2), "units")
 

@@ -105,7 +105,7 @@ async def test_a_ramp_that_did_not_know_of_a_rollback_does_not_undo_it(edge) -> 
     await edge.publish(ON_TRIAL)
     await agent.sync()
     done = await agent.roll_back(DIGITS, by="me", why="it errs")
-    ramped = replace(ON_TRIAL, epoch=20, trial=replace(TRIAL, stage=1, cut=BasisPoints(5000)))
+    ramped = replace(ON_TRIAL, epoch=20, trials=(replace(TRIAL, stage=1, cut=BasisPoints(5000)),))
     await edge.publish(ramped)
     assert not await agent.pull(DIGITS)
     assert not await agent.sync()
@@ -125,7 +125,7 @@ async def test_none_of_the_versions_that_were_withdrawn_comes_back_unseen(edge, 
     await agent.sync()
     done = await agent.roll_back(DIGITS, by="me", why="they err")
     assert done.withdrawn == (7, 9)
-    await edge.publish(replace(ON_TRIAL, epoch=20, trial=replace(TRIAL, challengers=again)))
+    await edge.publish(replace(ON_TRIAL, epoch=20, trials=(replace(TRIAL, challengers=again),)))
     assert not await agent.sync()
     edge.assert_obeys(done.route)
 
@@ -195,7 +195,7 @@ async def test_killed_after_any_step_of_a_rollback_it_is_done_and_told_or_was_ne
         override = await edge.override()
         assert override is not None, "routes.json is the first step, and it was taken"
         edge.assert_obeys(override)
-        assert (override.epoch, override.trial) == (epoch + 1, None)
+        assert (override.epoch, override.trials) == (epoch + 1, ())
         route = await edge.take_over(epoch + 2)
         await agent.sync()
         edge.assert_obeys(route)

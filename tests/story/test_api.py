@@ -53,9 +53,12 @@ async def test_the_openapi_document_lists_every_path(http):
         "/v1/status",
         "/v1/models/{model}/versions/{version}/host",
         "/v1/models/{model}/promote",
+        "/v1/models/{model}/holdout",
         "/v1/models/{model}/rollback",
         "/v1/models/{model}/route",
         "/v1/models/{model}/history",
+        "/v1/models/{model}/drills",
+        "/v1/models/{model}/drills/last",
         "/v1/experiments",
         "/v1/experiments/{name}",
         "/v1/experiments/{name}/trail",
@@ -77,7 +80,7 @@ def test_every_module_of_the_api_has_its_router_included():
         for found in pkgutil.iter_modules(serving.api.__path__)
         if found.name != "__main__"
     ]
-    assert sum(hasattr(module, "router") for module in routers) == 5
+    assert sum(hasattr(module, "router") for module in routers) == 6
 
 
 # What works
@@ -104,8 +107,36 @@ async def test_it_tells_prometheus_of_rollbacks_and_outcomes(world, http):
         "/v1/outcomes", json={"prediction_id": "made up", "metric": "correct", "value": 1}
     )
     told = (await http.get("/metrics")).text
-    assert "tiltyard_rollback_seconds_count 1.0" in told
+    assert 'tiltyard_rollback_seconds_count{by="person"} 1.0' in told
     assert 'tiltyard_outcomes_total{status="refused"} 1.0' in told
+
+
+async def test_it_tells_prometheus_what_was_decided_and_how_long_that_took(world, http):
+    await world.start()
+    await world.tick()
+    await world.traffic(2000, errors=(0, 0.5))
+    await world.pass_time(10)
+    await world.live(2)
+    told = (await http.get("/metrics")).text
+    assert 'tiltyard_decisions_total{kind="continue"} 1.0' in told
+    assert 'tiltyard_decisions_total{kind="roll_back"} 1.0' in told
+    assert 'tiltyard_rollback_seconds_count{by="controller"} 1.0' in told
+
+
+async def test_it_tells_prometheus_of_edges_routes_and_hosts_as_long_as_it_can(world, http):
+    told = (await http.get("/metrics")).text
+    for line in (
+        "tiltyard_edges 1.0",
+        'tiltyard_epoch{model="digits"} 1.0',
+        'tiltyard_replicas{model="digits",version="2"} 2.0',
+        'tiltyard_ready_replicas{model="digits",version="2"} 2.0',
+        "tiltyard_waiting_outcome_bytes 0.0",
+    ):
+        assert line in told.splitlines()
+    world.store.disconnect()
+    answer = await http.get("/metrics")
+    assert answer.status_code == 200
+    assert "tiltyard_epoch" not in answer.text
 
 
 async def test_it_says_that_it_lives_and_what_it_measures(http):
@@ -118,7 +149,8 @@ async def test_the_status_shows_models_versions_roles_and_edges(world, http):
     found = (await http.get("/v1/status")).json()
     assert [edge["edge"] for edge in found["edges"]] == ["edge-0"]
     (digits,) = found["models"]
-    assert (digits["champion"], digits["previous"], digits["experiment"]) == (1, None, "digits-v2")
+    assert (digits["champion"], digits["previous"]) == (1, None)
+    assert digits["experiments"] == ["digits-v2"]
     roles = {host["version"]: (host["role"], host["state"]) for host in digits["hosts"]}
     assert roles == {1: ("champion", "hot"), 2: ("challenger", "hot")}
 
@@ -192,9 +224,12 @@ async def test_a_ratio_that_nothing_bounds_yet_has_no_upper_end(world, http):
 
 async def test_evidence_that_is_missing_is_shown(world, http):
     await world.start()
-    await world.lose(512)
-    evidence = (await http.get("/v1/experiments/digits-v2")).json()["evidence"]
-    assert evidence["lost_bytes"] == 512
+    complete = (await http.get("/v1/experiments/digits-v2")).json()
+    await world.lose(512, 7)
+    found = (await http.get("/v1/experiments/digits-v2")).json()
+    assert (found["evidence"]["lost_bytes"], found["evidence"]["lost_requests"]) == (512, 7)
+    assert complete["incomplete"] == []
+    assert found["incomplete"][0].startswith("Incomplete: up to 7 of its requests (512 bytes")
 
 
 @pytest.mark.parametrize(

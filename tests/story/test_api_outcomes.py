@@ -1,11 +1,13 @@
 """Outcomes that are sent to the control API: counted once, or refused in words."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from experiments.errors import StoreUnavailable
 from experiments.model import ExperimentName, Variant
 from experiments.prediction import verify
 from registry.refs import ModelName
@@ -168,3 +170,49 @@ async def test_while_the_store_is_away_outcomes_are_kept_and_counted_later(world
     assert await world.control.intake.drain() == 0
     assert await counted(world) == {"correct:1": 1}
     refused(await http.post("/v1/outcomes", json=good), 409, "duplicate_outcome")
+
+
+async def test_what_cannot_be_kept_is_refused_and_the_experiment_says_so(world, http):
+    """The oldest are kept: who comes later is told to send again, and it is no secret."""
+    await world.start()
+    kept, refused_later = outcome(await world.prediction()), outcome(await world.prediction())
+    forged = outcome(await world.prediction(key=bytes(32)))
+    world.store.disconnect()
+    assert (await http.post("/v1/outcomes", json=[kept])).status_code == 202
+    world.spool_limit = world.control.intake.waiting_bytes + 10
+    await world.restart_control()
+    for _ in range(2):
+        answer = await http.post("/v1/outcomes", json=[refused_later, forged])
+        refused(answer, 503, "spool_full")
+    world.store.reconnect()
+    intake = world.control.intake
+    assert (await http.get("/v1/status")).json()["waiting_outcome_bytes"] > 0
+    assert [await intake.drain() for _ in range(3)] == [1, 0, 0]
+    assert await counted(world) == {"correct:1": 1, "refused_outcomes": 2}
+    found = (await http.get("/v1/experiments/digits-v2")).json()
+    assert "2 outcomes were refused while Redis was away" in found["incomplete"][0]
+    assert (await http.get("/v1/status")).json()["waiting_outcome_bytes"] == 0
+
+
+async def test_a_refusal_is_charged_once_though_the_store_leaves_again(world, http):
+    await world.start()
+    sent = outcome(await world.prediction())
+    world.store.disconnect()
+    world.spool_limit = 1
+    await world.restart_control()
+    refused(await http.post("/v1/outcomes", json=sent), 503, "spool_full")
+    world.store.reconnect()
+    world.lose_store_after(1)
+    with suppress(StoreUnavailable):
+        await world.control.intake.drain()
+    world.store.reconnect()
+    await world.control.intake.drain()
+    assert await counted(world) == {"refused_outcomes": 1}
+
+
+async def test_forged_ids_take_no_room_from_genuine_ones(world, http):
+    await world.start()
+    forged = outcome(await world.prediction(key=bytes(32)))
+    world.store.disconnect()
+    refused(await http.post("/v1/outcomes", json=forged), 422, "invalid_prediction_id")
+    assert world.control.intake.waiting_bytes == 0

@@ -62,13 +62,12 @@ class DataPlane(httpx2.AsyncBaseTransport):
         route = edge.agent.known.routes[LANE]
         question = json.loads(await request.aread())["inputs"][0]["data"]
         right = [round(abs(question[0]) * 1e6) % 10]
-        if route.trial is None:
+        if not route.trials:
             return answered(right)
         return await self._tried(route, request.headers["x-unit-id"].encode(), right)
 
     async def _tried(self, route: Route, unit: bytes, right: list[int]) -> httpx2.Response:
-        trial = route.trial
-        assert trial is not None
+        (trial,) = route.trials
         met = assign(
             unit,
             salt=trial.salt,

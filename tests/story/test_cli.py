@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import json
 from contextlib import nullcontext
+from datetime import timedelta
 
 import httpx2
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from experiments.model import ExperimentName
 from serving.cli.session import login
 from serving.client import ControlClient
+from serving.edge.collector import Progress
+from serving.edge.partition import CutOff, PartitionPolicy
 from serving.errors import ControlUnavailable, Refused
 from serving.settings import Settings, running_settings
 from tests.story.outside import model_folder
@@ -118,6 +121,27 @@ def test_undeploy_says_what_is_being_unloaded(tiltyard):
     assert tiltyard("undeploy", "digits", 1).exit_code == 1
 
 
+def test_holdout_sets_a_share_and_without_one_shows_it(tiltyard):
+    assert (
+        tiltyard("holdout", "digits").stdout
+        == "digits: 0 % of the units never meet a challenger.\n"
+    )
+    result = tiltyard("holdout", "digits", "2.5%", "--why", "Yearly report.")
+    assert "digits: holdout 0 % -> 2.5 %" in result.stdout
+    assert "obeyed by edge-0" in result.stdout
+    assert tiltyard.json("holdout", "digits")["holdout"] == 250
+    assert "2.5 % held out" in tiltyard("status").stdout
+    (latest, *_) = tiltyard.json("history", "digits")["receipts"]
+    assert (latest["act"], latest["reasons"][-1]) == ("holdout", "Yearly report.")
+
+
+@pytest.mark.parametrize("share", ["5", "0.05", "100%", "much"])
+def test_what_is_no_share_is_refused(tiltyard, share):
+    result = tiltyard("holdout", "digits", share)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "share" in result.stderr
+
+
 # The status, and not being able to tell it
 
 
@@ -130,6 +154,22 @@ def test_status_shows_models_versions_edges_and_troubles(tiltyard):
     for said in ("digits", "champion", "challenger", "HOT", "digits-v2", "edge-0", "DOWN"):
         assert said in text
     assert "registry: MLflow does not answer." in text
+
+
+def test_status_says_which_edge_was_cut_off_and_what_an_edge_has_lost(tiltyard):
+    world = tiltyard.world
+    lossy = Progress(lost_bytes=4096, lost_requests=1234)
+    asyncio.run(world.add_edge("edge-1", progress=lambda: lossy))
+    for name, policy in (("edge-0", PartitionPolicy.KEEP), ("edge-1", PartitionPolicy.CHAMPION)):
+        partition = world.edges[name].agent.partition
+        partition.policy = policy
+        partition.cut_off = CutOff(world.clock(), world.clock() + timedelta(seconds=5))
+    asyncio.run(world.pass_time(1))
+    text = " ".join(tiltyard("status").stdout.split())
+    assert "edge-0: cut off from Redis from 2026-01-02 12:00:00 UTC to" in text
+    assert "it kept the routes that it knew" in text
+    assert "nobody met a challenger there" in text
+    assert "1,234 requests" in text
 
 
 def test_status_of_an_empty_system_says_how_to_begin(tmp_path, monkeypatch):
@@ -151,6 +191,7 @@ def test_status_of_an_empty_system_says_how_to_begin(tmp_path, monkeypatch):
         ("replay", "abc"),
         ("outcome", "id", "correct", "1"),
         ("promote", "digits", "2"),
+        ("holdout", "digits", "5%"),
     ],
 )
 def test_without_control_commands_end_with_3_and_say_where_they_looked(tiltyard, words):

@@ -73,12 +73,17 @@ def test_show_draws_both_variants_every_test_and_what_follows(tiltyard, width):
 def test_show_says_what_is_missing_of_the_evidence(tiltyard):
     world = tiltyard.world
     tiltyard("experiment", "start", tiltyard.file())
-    asyncio.run(world.lose(4096))
+    asyncio.run(world.traffic(1000))
+    asyncio.run(world.lose(4096, 1_024))
     late = asyncio.run(world.prediction())
     asyncio.run(world.pass_time(100_000))
     tiltyard("outcome", late, "correct", 1)
     text = tiltyard("experiment", "show", "digits-v2").stdout
-    assert "Incomplete: 4,096 bytes of request log were never counted." in text
+    flat = " ".join(text.split())
+    lost = "up to 1,024 of its requests (4,096 bytes of request log) were never counted"
+    assert f"Incomplete: {lost}, beside 1," in flat
+    assert "versions are still compared fairly, on fewer units" in flat
+    assert "INCOMPLETE" in tiltyard("experiment", "list").stdout
     assert "1 outcomes came after the attribution window; not counted." in text
 
 

@@ -2,16 +2,21 @@
 
 import asyncio
 import getpass
+import json
+import shutil
+from collections.abc import Sequence
 
 import httpx2
 import pytest
 
 from registry.refs import Version, VersionRef
 from serving.break_glass import Order, RolledBack
+from serving.edge.breakglass import app
 from serving.errors import EdgeUnavailable
+from serving.settings import Settings
 from tests.story.outside import DIGITS
 from tests.story.terminal import nobody
-from tests.story.world import FILE
+from tests.story.world import FILE, World
 
 ME = getpass.getuser()
 
@@ -78,53 +83,83 @@ def test_rollback_to_a_version_that_is_not_hot_wants_force(tiltyard):
 # Going back without control
 
 
+async def nothing_to_measure() -> str:
+    return ""
+
+
+class Doors:
+    """The agents' own sockets, of this machine's edges.
+
+    Attributes:
+        orders: Every rollback that was asked for there: the edge, and what it was told.
+        shut: Edges whose agents do not answer.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.orders: list[tuple[str, dict[str, object]]] = []
+        self.shut: set[str] = set()
+
+    def of(self, edge: Settings) -> httpx2.AsyncBaseTransport:
+        agent = self.world.edges[edge.edge_name].agent
+        within = httpx2.ASGITransport(app=app(agent, nothing_to_measure))
+
+        async def opened(request: httpx2.Request) -> httpx2.Response:
+            if edge.edge_name in self.shut:
+                raise httpx2.ConnectError("no such file", request=request)
+            if request.method == "POST":
+                self.orders.append((edge.edge_name, json.loads(request.content)))
+            return await within.handle_async_request(request)
+
+        return httpx2.MockTransport(opened)
+
+
 @pytest.fixture
-def at_the_edge(tiltyard, monkeypatch) -> list[Order]:
-    """This machine's edge has a socket; return the orders that reach it."""
-    orders: list[Order] = []
-    (tiltyard.folder / "edge-0" / "agent.sock").touch()
-
-    async def break_glass(socket: str, order: Order) -> RolledBack:
-        assert socket == str(tiltyard.folder / "edge-0" / "agent.sock")
-        orders.append(order)
-        agent = tiltyard.world.edges["edge-0"].agent
-        done = await agent.roll_back(
-            order.model, by=order.by, why=order.why, withdrawn=order.withdrawn
-        )
-        versions = (done.withdrawn, done.to_version)
-        return RolledBack(order.model, *versions, ("edge-0",), (), 0.5, None, break_glass=True)
-
-    monkeypatch.setattr("serving.break_glass.break_glass", break_glass)
-    return orders
+def doors(tiltyard, monkeypatch) -> Doors:
+    """This machine's edge takes orders on its socket."""
+    doors = Doors(tiltyard.world)
+    monkeypatch.setattr("serving.break_glass.door_of", doors.of)
+    monkeypatch.setattr("serving.break_glass.ROLLBACK_SECONDS", 0.0)
+    return doors
 
 
-def test_without_control_rollback_asks_this_machines_edge_and_says_so(tiltyard, at_the_edge):
+@pytest.fixture
+def three(tiltyard, doors, monkeypatch) -> Doors:
+    """Three edges of this machine, which all take orders."""
+    monkeypatch.setenv("TILTYARD_EDGES", "3")
+    for number in (1, 2):
+        asyncio.run(tiltyard.world.add_edge(f"edge-{number}"))
+    return doors
+
+
+def test_without_control_rollback_asks_this_machines_edge_and_says_so(tiltyard, doors):
     tiltyard("promote", "digits", 2)
     tiltyard.transport = httpx2.MockTransport(nobody)
     result = tiltyard("rollback", "digits")
     assert result.exit_code == 0
-    assert "Asking this machine's edge itself." in result.stderr
-    assert "digits: version 2 -> version 1 in 0.5 ms, obeyed by edge-0" in result.stdout
+    assert "Asking this machine's edges themselves." in result.stderr
+    assert "digits: version 2 -> version 1 in " in result.stdout
+    assert "ms, obeyed by edge-0\n" in result.stdout
     assert "control takes it over" in result.stdout
-    (order,) = at_the_edge
-    assert (order.by, order.why) == (ME, f"Rolled back by {ME}.")
+    ((_, order),) = doors.orders
+    assert (order["by"], order["why"]) == (ME, f"Rolled back by {ME}.")
     assert tiltyard.world.edges["edge-0"].route().champion == 1
 
 
-def test_without_the_store_rollback_asks_this_machines_edge(tiltyard, at_the_edge, monkeypatch):
+def test_without_the_store_rollback_asks_this_machines_edge(tiltyard, doors, monkeypatch):
     tiltyard("promote", "digits", 2)
 
-    async def nothing(socket: str, order: Order) -> RolledBack:
+    async def nothing(edges: Sequence[Settings], order: Order) -> RolledBack:
         raise EdgeUnavailable("control's own edge is away")
 
     monkeypatch.setattr("serving.app.break_glass", nothing)
     tiltyard.world.store.disconnect()
     found = tiltyard.json("rollback", "digits", "--why", "Redis died")
     assert (found["to_version"], found["break_glass"]) == (1, True)
-    assert at_the_edge[0].why == "Redis died"
+    assert doors.orders[0][1]["why"] == "Redis died"
 
 
-def test_a_rollback_whose_answer_is_lost_takes_nothing_more_back(tiltyard, at_the_edge):
+def test_a_rollback_whose_answer_is_lost_takes_nothing_more_back(tiltyard, doors):
     """Control withdraws the trial and dies before it answers; version 2 stays the champion."""
     tiltyard("promote", "digits", 2)
     file = FILE.replace("challenger: 2", "challenger: 1")
@@ -140,33 +175,34 @@ def test_a_rollback_whose_answer_is_lost_takes_nothing_more_back(tiltyard, at_th
     tiltyard.transport = httpx2.MockTransport(mute)
     result = tiltyard("rollback", "digits")
     assert result.exit_code == 0, result.stderr
-    assert at_the_edge[0].withdrawn == (1,)
+    assert doors.orders[0][1]["withdrawn"] == [1]
     route = tiltyard.world.edges["edge-0"].route()
-    assert (route.champion, route.previous, route.trial) == (2, 1, None)
+    assert (route.champion, route.previous, route.trials) == (2, 1, ())
 
 
-def test_rollback_local_asks_nobody_but_the_edge(tiltyard, at_the_edge):
+def test_rollback_local_asks_nobody_but_the_edge(tiltyard, doors):
     tiltyard("promote", "digits", 2)
     tiltyard.transport = httpx2.MockTransport(nobody)
     result = tiltyard("rollback", "digits", "--local")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert len(at_the_edge) == 1
+    assert len(doors.orders) == 1
     assert tiltyard("rollback", "digits", "--local", "--to", 1).exit_code == 2
     assert tiltyard("rollback", "digits", "--local", "--force").exit_code == 2
 
 
-def test_an_edge_knows_no_way_to_a_version_of_ones_choice(tiltyard, at_the_edge):
+def test_an_edge_knows_no_way_to_a_version_of_ones_choice(tiltyard, doors):
     tiltyard.transport = httpx2.MockTransport(nobody)
     assert tiltyard("rollback", "digits", "--to", 1).exit_code == 3
-    assert at_the_edge == []
+    assert doors.orders == []
 
 
-def test_what_control_refuses_is_not_asked_of_the_edge(tiltyard, at_the_edge):
+def test_what_control_refuses_is_not_asked_of_the_edge(tiltyard, doors):
     assert tiltyard("rollback", "digits").exit_code == 1
-    assert at_the_edge == []
+    assert doors.orders == []
 
 
 def test_without_control_and_without_an_edge_here_rollback_cannot_reach_anything(tiltyard):
+    shutil.rmtree(tiltyard.folder / "edge-0")
     tiltyard.transport = httpx2.MockTransport(nobody)
     result = tiltyard("rollback", "digits")
     assert result.exit_code == 3
@@ -174,3 +210,83 @@ def test_without_control_and_without_an_edge_here_rollback_cannot_reach_anything
     local = tiltyard("rollback", "digits", "--local")
     assert local.exit_code == 3
     assert "Code: edge_unavailable" in local.stderr
+
+
+# Several edges on one machine
+
+
+def test_rollback_local_asks_every_edge_of_this_machine(tiltyard, three):
+    tiltyard("promote", "digits", 2)
+    result = tiltyard("rollback", "digits", "--local")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.count(" ms)") == 3
+    found = {name: edge.route().champion for name, edge in tiltyard.world.edges.items()}
+    assert found == {"edge-0": 1, "edge-1": 1, "edge-2": 1}
+
+
+def test_rollback_local_at_one_edge_leaves_the_others_alone(tiltyard, three):
+    tiltyard("promote", "digits", 2)
+    assert tiltyard.json("rollback", "digits", "--local", "--edge", "edge-1")["edges"] == ["edge-1"]
+    found = {name: edge.route().champion for name, edge in tiltyard.world.edges.items()}
+    assert found == {"edge-0": 2, "edge-1": 1, "edge-2": 2}
+
+
+def test_an_edge_that_went_back_before_goes_back_no_further(tiltyard, three):
+    """Whoever repeats the rollback for the others means the same version."""
+    tiltyard("promote", "digits", 2)
+    asyncio.run(tiltyard.world.start(FILE.replace("challenger: 2", "challenger: 1")))
+    tiltyard("rollback", "digits", "--local", "--edge", "edge-1")
+    found = tiltyard.json("rollback", "digits", "--local")
+    assert (found["withdrawn"], found["to_version"]) == ([1], 2)
+    assert found["edges"] == ["edge-0", "edge-1", "edge-2"]
+    routes = [edge.route() for edge in tiltyard.world.edges.values()]
+    assert [(route.champion, route.trials) for route in routes] == [(2, ())] * 3
+
+
+def test_what_an_edge_did_not_do_is_said_and_is_no_success(tiltyard, three):
+    tiltyard("promote", "digits", 2)
+    three.shut.add("edge-1")
+    shutil.rmtree(tiltyard.folder / "edge-1")
+    result = tiltyard("rollback", "digits", "--local")
+    assert result.exit_code == 1
+    assert "obeyed by edge-0 (" in result.stdout
+    assert "edge-1: The agent of edge-1 does not answer" in result.stdout
+    assert "No word in time from edge-1, which may serve the old route." in result.stdout
+
+
+def test_an_edge_whose_agent_is_dead_is_told_in_its_place(tiltyard, three):
+    """What is left behind there is what its next agent begins with, and publishes."""
+    tiltyard("promote", "digits", 2)
+    three.shut.add("edge-1")
+    result = tiltyard("rollback", "digits", "--local")
+    assert result.exit_code == 0, result.stdout
+    assert "edge-1 (" in result.stdout
+    assert "edge-1: HAProxy does not run there" in result.stdout
+    again = asyncio.run(tiltyard.world.add_edge("edge-1"))
+    assert again.route().champion == 1
+    assert again.agent.known.overrides.keys() == {DIGITS}
+
+
+def test_an_edge_that_does_not_know_the_model_keeps_nobody_from_going_back(tiltyard, three):
+    tiltyard("promote", "digits", 2)
+    shutil.rmtree(tiltyard.folder / "edge-2")
+    tiltyard.world.store.disconnect()
+    asyncio.run(tiltyard.world.add_edge("edge-2"))
+    found = tiltyard.json("rollback", "digits", "--local")
+    assert (found["edges"], found["silent"]) == (["edge-0", "edge-1"], [])
+    assert "no route" in found["said"]["edge-2"]
+
+
+def test_without_the_store_control_asks_every_edge_beside_it(tiltyard, three):
+    tiltyard("promote", "digits", 2)
+    tiltyard.world.settings = tiltyard.world.settings.model_copy(update={"edges": 3})
+    asyncio.run(tiltyard.world.restart_control())
+    tiltyard.world.store.disconnect()
+    found = tiltyard.json("rollback", "digits")
+    assert (found["edges"], found["break_glass"]) == (["edge-0", "edge-1", "edge-2"], True)
+
+
+@pytest.mark.parametrize("words", [("--edge", "edge-0"), ("--local", "--edge", "edge-9")])
+def test_an_edge_is_named_among_those_of_this_machine(tiltyard, three, words):
+    assert tiltyard("rollback", "digits", *words).exit_code == 2
+    assert three.orders == []

@@ -95,7 +95,7 @@ async def test_a_leader_that_overslept_changes_nothing(tmp_path, asleep_before):
     end = await ending(world)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500, 5000])}
     assert end.acts == [*STARTED, "continue", "roll_back"]
-    assert (end.champion, end.trial) == (1, None)
+    assert (end.champion, end.trials) == (1, ())
 
 
 async def asleep(world: World, before: Kind, rival: Control) -> list[Kind]:
@@ -133,8 +133,8 @@ async def test_of_two_experiments_started_at_once_one_stands(tmp_path, files, la
     users.assert_at_rest()
     (stands,) = await world.records.experiments()
     route = await world.route()
-    assert route.trial is not None
-    assert route.trial.experiment == stands.value.declaration.name
+    assert route.trials
+    assert [each.experiment for each in route.trials] == [stands.value.declaration.name]
 
 
 async def begun(world: World, file: str, after: int) -> None:
@@ -173,7 +173,7 @@ async def test_of_two_experiments_that_a_crash_left_on_one_model_the_one_in_the_
                 continue
 
     end = await with_crashes(tmp_path, story, prepared=three)
-    assert end.trial == "digits-a"
+    assert end.trials == ("digits-a",)
     assert end.experiments == {"digits-a": (State.RAMPING, [500])}
 
 
@@ -261,7 +261,7 @@ async def test_a_person_who_acts_while_the_controller_looks_is_not_undone(tmp_pa
     world.records.route = routed
     await world.tick()
     assert done
-    assert world.edges["edge-0"].route().trial is None
+    assert not world.edges["edge-0"].route().trials
     await world.live(2)
     assert (await world.experiment()).state is State.ROLLED_BACK
 

@@ -1,14 +1,18 @@
 """Edges: told by hand, new, dead, deaf; and what they know when the store has lost it all."""
 
 import asyncio
+import io
 from pathlib import Path
 
 import pytest
+from fastapi.encoders import jsonable_encoder
+from rich.console import Console
 
 from experiments.lifecycle import Event, State
 from experiments.store import ANY, Kind
 from registry.refs import Version, VersionRef
 from serving.break_glass import Order
+from serving.cli import show
 from serving.rollback import Rollback
 from serving.switch import Switch
 from tests.story.crashes import (
@@ -38,7 +42,7 @@ async def with_two_edges(folder: Path) -> World:
 def obeyed(world: World) -> list[tuple[int, bool]]:
     """Return champion, and whether there is a trial, at every edge."""
     routes = [edge.route() for edge in world.edges.values()]
-    return [(route.champion, route.trial is not None) for route in routes]
+    return [(route.champion, bool(route.trials)) for route in routes]
 
 
 async def test_a_rollback_at_an_edge_holds_there_at_once_and_everywhere_when_the_store_is_back(
@@ -66,7 +70,7 @@ async def test_a_rollback_at_an_edge_holds_there_at_once_and_everywhere_when_the
 
     end = await with_crashes(tmp_path, story, prepared=broken_glass)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500])}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.history == [1]
     assert end.acts == [*STARTED, "rollback"]
     assert end.hosts == {"digits/1": "hot"}
@@ -84,7 +88,7 @@ async def test_a_promoted_version_is_taken_back_at_an_edge(tmp_path):
         await world.live(3)
 
     end = await with_crashes(tmp_path, story, prepared=broken_glass)
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.history == [1, 2, 1]
     assert end.acts == [*STARTED, "continue", "promote", "rollback"]
     assert end.aliases.champion == 1
@@ -101,7 +105,7 @@ async def test_the_same_rollback_made_at_every_edge_is_one_rollback(tmp_path):
     users.assert_at_rest()
     end = await ending(world)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500])}
-    assert (end.champion, end.trial) == (1, None)
+    assert (end.champion, end.trials) == (1, ())
     assert end.history == [1]
 
 
@@ -125,7 +129,7 @@ async def test_when_the_store_has_lost_everything_it_learns_the_routes_from_the_
         assert world.edges["edge-0"].route().epoch >= before.epoch
 
     end = await with_crashes(tmp_path, story, prepared=lost)
-    assert (end.champion, end.previous, end.trial) == (2, 1, None)
+    assert (end.champion, end.previous, end.trials) == (2, 1, ())
     assert end.experiments == {}
     assert end.history == [1, 2]
     assert end.hosts == {"digits/1": "hot", "digits/2": "hot", "digits/3": "hot"}
@@ -145,7 +149,7 @@ async def test_when_the_edges_are_lost_too_the_registrys_champion_stands(tmp_pat
             await world.add_edge("edge-9")
 
     end = await with_crashes(tmp_path, story, prepared=lost)
-    assert (end.champion, end.previous, end.trial) == (2, 1, None)
+    assert (end.champion, end.previous, end.trials) == (2, 1, ())
     assert end.history == [1, 2]
     assert end.hosts == {"digits/1": "hot", "digits/2": "hot"}
 
@@ -167,7 +171,7 @@ async def test_a_rollback_that_the_store_forgot_is_not_undone(tmp_path):
     await world.live(SETTLED)
     users.assert_at_rest()
     assert world.edges["edge-0"].route().epoch > epoch
-    assert world.edges["edge-0"].route().trial is None
+    assert not world.edges["edge-0"].route().trials
     assert (await world.experiment()).state is State.STOPPED
 
 
@@ -191,7 +195,7 @@ async def test_an_edge_that_starts_again_obeys_nothing_older_than_before(tmp_pat
     await world.control.rollback(ORDER)
     edge = await world.add_edge("edge-1")
     assert edge.route().epoch > epoch
-    assert edge.route().trial is None
+    assert not edge.route().trials
 
 
 async def test_a_dead_edge_is_not_waited_for_once_its_lease_is_over(tmp_path):
@@ -211,14 +215,74 @@ async def test_a_rollback_waits_for_an_edge_no_longer_than_its_lease(tmp_path):
     world.edges["edge-1"].alive = False
     switch = Switch(world.store, world.records, patience=60)
     waiting = asyncio.create_task(Rollback(world.store, world.records, switch, world.clock)(ORDER))
-    while world.edges["edge-0"].route().trial is not None:  # noqa: ASYNC110  no clock here
+    while world.edges["edge-0"].route().trials:  # noqa: ASYNC110  no clock here
         await asyncio.sleep(0)
     for _ in range(round(world.settings.edge_lease.total_seconds())):
         assert not waiting.done()
         await world.pass_time(1)
     done = await waiting
     assert done.edges == ("edge-0",)
-    assert done.silent == ()
+    assert done.silent == ("edge-1",), "it may serve the old route for all that anybody knows"
+
+
+async def test_edges_that_a_store_has_not_heard_of_since_it_is_back_are_not_taken_for_dead(
+    tmp_path,
+):
+    """Their leases ran out because there was nobody to hear them."""
+    world = await with_two_edges(tmp_path)
+    users = Users.of(world)
+    world.store.disconnect()
+    await world.live(10)
+    world.store.reconnect()
+    listening, world.store.listeners = world.store.listeners, []
+    done = await world.control.rollback(ORDER)
+    assert (done.edges, done.silent, done.lost) == ((), ("edge-0", "edge-1"), ())
+    assert (await world.experiment()).state is State.ROLLING_BACK
+    await world.control.controller.tick()
+    assert (await world.experiment()).state is State.ROLLING_BACK, "nobody has obeyed yet"
+    world.store.listeners = listening
+    await world.live(3)
+    users.assert_at_rest()
+    assert (await world.experiment()).state is State.ROLLED_BACK
+
+
+async def test_an_edge_that_was_lost_is_named_until_it_is_back_or_has_ended_in_order(tmp_path):
+    world = await World.standing(tmp_path, edges=2)
+    lost = world.edges["edge-1"]
+    lost.alive = False
+    await world.live(4)
+    promoted = await world.control.commands.promote(VERSION_2, by="me", why="")
+    assert (promoted.obeyed, promoted.silent, promoted.lost) == (("edge-0",), (), ("edge-1",))
+    lost.alive = True
+    await world.live(2)
+    done = await world.control.rollback(ORDER)
+    assert (done.edges, done.silent, done.lost) == (("edge-0", "edge-1"), (), ())
+    lost.runtime.up = False
+    await lost.agent.leave()
+    lost.alive = False
+    promoted = await world.control.commands.promote(VERSION_2, by="me", why="")
+    assert (promoted.obeyed, promoted.silent, promoted.lost) == (("edge-0",), (), ())
+
+
+async def test_the_status_tells_of_edges_that_were_lost(tmp_path):
+    world = await with_two_edges(tmp_path)
+    assert (await world.control.overview()).lost_edges == {}
+    world.edges["edge-1"].alive = False
+    heard = world.clock()
+    await world.live(4)
+    assert (await world.control.overview()).lost_edges == {"edge-1": heard}
+    shown = Console(width=120, record=True, file=io.StringIO())
+    shown.print(show.system(jsonable_encoder(await world.control.overview())))
+    assert "edge-1 is lost: it was last heard of about 2026-01-02" in shown.export_text()
+
+
+async def test_an_agent_that_ends_while_its_haproxy_goes_on_is_not_forgotten(tmp_path):
+    world = await with_two_edges(tmp_path)
+    leaving = world.edges["edge-1"]
+    await leaving.agent.leave()
+    leaving.alive = False
+    await world.live(4)
+    assert (await world.control.rollback(ORDER)).lost == ("edge-1",)
 
 
 async def test_a_deaf_edge_is_named_and_keeps_the_rollback_from_being_called_complete(tmp_path):

@@ -27,7 +27,7 @@ async def until_over(world: World, **traffic: object) -> None:
     for _ in range(8):
         if (await world.experiment()).is_final:
             return
-        if (await world.route()).trial is not None:
+        if (await world.route()).trials:
             await world.traffic(2000, **traffic)
         await world.live(5)
     raise AssertionError(f"it is {(await world.experiment()).state}")
@@ -39,7 +39,7 @@ async def test_a_better_challenger_climbs_the_ramp_and_is_promoted(tmp_path):
 
     end = await with_crashes(tmp_path, story, prepared=started)
     assert end.experiments == {"digits-v2": (State.PROMOTED, [500, 5000])}
-    assert (end.champion, end.previous, end.trial) == (2, 1, None)
+    assert (end.champion, end.previous, end.trials) == (2, 1, ())
     assert end.aliases.champion == 2
     assert end.aliases.previous == 1
     assert end.history == [1, 2]
@@ -64,7 +64,7 @@ async def test_a_harmful_challenger_is_rolled_back_and_unloaded(tmp_path, harm, 
 
     end = await with_crashes(tmp_path, story, prepared=started)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500])}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.history == [1]
     assert end.acts == [*STARTED, "roll_back"]
     assert end.hosts == {"digits/1": "hot"}
@@ -78,14 +78,14 @@ async def test_units_that_are_not_divided_as_meant_halt_the_experiment(tmp_path)
             await world.live(2)
         experiment = await world.experiment()
         if experiment.state is State.HALTED:
-            assert (await world.route()).trial is None
+            assert not (await world.route()).trials
             await world.control.commands.tell(
                 experiment.declaration.name, Event.STOP, by="me", why="Enough."
             )
 
     end = await with_crashes(tmp_path, story, prepared=started)
     assert end.experiments == {"digits-v2": (State.STOPPED, [500])}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.acts == [*STARTED, "halt", "stop"]
     assert end.hosts == {"digits/1": "hot", "digits/2": "hot"}
 
@@ -98,7 +98,7 @@ async def test_an_experiment_without_a_verdict_ends_when_its_time_is_up(tmp_path
 
     end = await with_crashes(tmp_path, story, prepared=started)
     assert end.experiments == {"digits-v2": (State.INCONCLUSIVE, [500])}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.acts == [*STARTED, "inconclusive"]
 
 
@@ -119,7 +119,7 @@ async def test_an_experiment_is_paused_resumed_and_stopped(tmp_path):
             await world.traffic(2000, **GOOD)
             await world.live(6)
             assert (await world.experiment()).stage.number == 0, "a paused ramp does not move"
-            assert (await world.route()).trial is not None
+            assert (await world.route()).trials
             await tell(name, Event.RESUME, by="me", why="Back.")
         if (await world.experiment()).stage.number == 0:
             await world.live(6)
@@ -130,7 +130,7 @@ async def test_an_experiment_is_paused_resumed_and_stopped(tmp_path):
 
     end = await with_crashes(tmp_path, story, prepared=started)
     assert end.experiments == {"digits-v2": (State.STOPPED, [500, 5000])}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.acts == [*STARTED, "pause", "resume", "continue", "stop"]
 
 
@@ -163,7 +163,7 @@ async def test_the_first_version_that_is_deployed_becomes_the_champion(tmp_path)
         await world.live(3)
 
     end = await with_crashes(tmp_path, story, prepared=nothing)
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.history == [1]
     assert end.hosts == {"digits/1": "hot", "digits/2": "hot"}
 
@@ -175,7 +175,7 @@ async def test_an_experiment_is_started_or_not_but_never_half(tmp_path):
 
     end = await with_crashes(tmp_path, story)
     assert end.experiments == {"digits-v2": (State.RAMPING, [500])}
-    assert end.trial == "digits-v2"
+    assert end.trials == ("digits-v2",)
     assert end.aliases.challenger == 2
 
 
@@ -188,7 +188,7 @@ async def test_a_version_is_promoted_by_hand(tmp_path, with_experiment):
     end = await with_crashes(
         tmp_path, story, prepared=started if with_experiment else World.standing
     )
-    assert (end.champion, end.previous, end.trial) == (2, 1, None)
+    assert (end.champion, end.previous, end.trials) == (2, 1, ())
     assert end.history == [1, 2]
     assert end.acts == [*(STARTED if with_experiment else ADOPTED), "promote"]
     if with_experiment:

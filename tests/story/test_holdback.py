@@ -46,7 +46,7 @@ async def test_the_winner_becomes_the_champion_while_some_stay_with_the_old_one(
 
     end = await with_crashes(tmp_path, story, prepared=at_last_stage)
     assert end.experiments == {"digits-v2": (State.HOLDING_BACK, SHARES)}
-    assert (end.champion, end.previous, end.trial) == (2, 1, "digits-v2")
+    assert (end.champion, end.previous, end.trials) == (2, 1, ("digits-v2",))
     assert (end.aliases.champion, end.aliases.previous, end.aliases.challenger) == (2, 1, None)
     assert end.history == [1, 2]
     assert end.acts == WON
@@ -55,14 +55,14 @@ async def test_the_winner_becomes_the_champion_while_some_stay_with_the_old_one(
 
 async def test_without_harm_the_holdback_ends_in_promotion(tmp_path):
     async def story(world: World) -> None:
-        if (await world.route()).trial is not None:
+        if (await world.route()).trials:
             await world.traffic(2000, **GOOD)
         await world.pass_time(60)
         await world.live(2)
 
     end = await with_crashes(tmp_path, story, prepared=held_back)
     assert end.experiments == {"digits-v2": (State.PROMOTED, SHARES)}
-    assert (end.champion, end.previous, end.trial) == (2, 1, None)
+    assert (end.champion, end.previous, end.trials) == (2, 1, ())
     assert end.history == [1, 2]
     assert end.acts == WON, "two promotions in a row: into the holdback, and out of it"
     assert end.hosts == {"digits/1": "hot", "digits/2": "hot"}
@@ -76,7 +76,7 @@ async def test_harm_that_shows_in_the_holdback_brings_the_old_champion_back(tmp_
 
     end = await with_crashes(tmp_path, story, prepared=held_back)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, SHARES)}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.history == [1, 2, 1]
     assert end.acts == [*WON, "roll_back"]
     assert end.hosts == {"digits/1": "hot"}
@@ -88,11 +88,11 @@ async def test_a_person_goes_back_in_the_middle_of_a_holdback(tmp_path):
             done = await world.control.rollback(ORDER)
             assert (done.withdrawn, done.to_version) == ((2,), 1)
             route = world.edges["edge-0"].route()
-            assert (route.champion, route.trial) == (1, None)
+            assert (route.champion, route.trials) == (1, ())
 
     end = await with_crashes(tmp_path, story, prepared=held_back, repair=0)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, SHARES)}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.history == [1, 2, 1]
     assert end.acts == [*WON, "rollback"]
     assert end.hosts == {"digits/1": "hot"}
@@ -106,7 +106,7 @@ async def test_a_holdback_is_rolled_back_at_an_edge_while_the_store_is_away(tmp_
         told = world.clock()
         await world.edges["edge-0"].agent.roll_back(DIGITS, by="me", why="Harm!")
         route = world.edges["edge-0"].route()
-        assert (route.champion, route.previous, route.trial) == (1, None, None)
+        assert (route.champion, route.previous, route.trials) == (1, None, ())
         await world.live(20)
         world.store.reconnect()
         assert world.clock() > told
@@ -123,7 +123,7 @@ async def test_a_holdback_is_rolled_back_at_an_edge_while_the_store_is_away(tmp_
 
     end = await with_crashes(tmp_path, story, prepared=broken_glass)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, SHARES)}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.history == [1, 2, 1]
     assert end.acts == [*WON, "rollback"]
     assert end.hosts == {"digits/1": "hot"}
@@ -137,7 +137,7 @@ async def test_a_person_ends_the_holdback_early(tmp_path):
 
     end = await with_crashes(tmp_path, story, prepared=held_back, repair=0)
     assert end.experiments == {"digits-v2": (State.PROMOTED, SHARES)}
-    assert (end.champion, end.previous, end.trial) == (2, 1, None)
+    assert (end.champion, end.previous, end.trials) == (2, 1, ())
     assert end.history == [1, 2]
 
 
@@ -150,7 +150,7 @@ async def test_a_promotion_by_hand_during_the_ramp_holds_nobody_back(tmp_path):
     users.assert_at_rest()
     end = await ending(world)
     assert end.experiments == {"digits-v2": (State.PROMOTED, [500])}
-    assert (end.champion, end.previous, end.trial) == (2, 1, None)
+    assert (end.champion, end.previous, end.trials) == (2, 1, ())
 
 
 async def test_units_that_are_not_divided_as_meant_halt_a_holdback_and_the_old_champion_is_back(
@@ -168,7 +168,7 @@ async def test_units_that_are_not_divided_as_meant_halt_a_holdback_and_the_old_c
 
     end = await with_crashes(tmp_path, story, prepared=held_back)
     assert end.experiments == {"digits-v2": (State.STOPPED, SHARES)}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.history == [1, 2, 1]
     assert end.acts == [*WON, "halt", "stop"]
 
@@ -227,5 +227,5 @@ async def test_when_the_store_has_lost_how_a_holdback_ended_it_ends_as_the_edges
         await world.live(SETTLED)
         users.assert_at_rest()
         route, state = await world.route(), (await world.experiment()).state
-        assert (route.champion, route.trial) == (2 if promoted else 1, None)
+        assert (route.champion, route.trials) == (2 if promoted else 1, ())
         assert state is (State.PROMOTED if promoted else State.ROLLED_BACK)

@@ -78,7 +78,7 @@ async def test_while_ray_cannot_be_reached_decisions_are_taken_and_hosts_follow_
         await world.live(3)
 
     end = await with_crashes(tmp_path, story, prepared=started)
-    assert (end.champion, end.trial) == (1, None)
+    assert (end.champion, end.trials) == (1, ())
     assert end.hosts == {"digits/1": "hot"}
 
 
@@ -96,7 +96,7 @@ async def test_while_the_store_is_away_edges_go_on_and_nothing_is_decided(tmp_pa
     world.store.reconnect()
     await world.live(3)
     assert (await world.experiment()).state is State.ROLLED_BACK
-    assert world.edges["edge-0"].route().trial is None
+    assert not world.edges["edge-0"].route().trials
 
 
 @pytest.mark.parametrize("traffic", [GOOD, BAD], ids=["promotion", "rollback"])

@@ -83,6 +83,36 @@ def test_programs_get_the_same_as_json(plan):
     assert {each["metric"] for each in found["harm"]} >= {"correct", "latency_ms>250"}
 
 
+def test_only_those_who_can_be_in_the_experiment_count(plan):
+    text = f"{FILE}layer: {{name: checkout, part: [0%, 50%]}}\n"
+    words = ("--traffic", "50/s", "--holdout", "20%")
+    found = json.loads(plan(*words, "--json", text=text).stdout)
+    assert (found["traffic"], found["reach"], found["units_per_second"]) == (50.0, 0.4, 20.0)
+    shown = " ".join(plan(*words, text=text).stdout.split())
+    assert "at 20 units a second" in shown
+    assert "40% of 50 units a second can be in it: 50% are its part of the layer checkout" in shown
+    assert "80% are not held out" in shown
+
+
+def test_how_many_are_in_the_audience_has_to_be_said(plan):
+    text = f"{FILE}audience: [{{header: x-country, in: [de]}}]\n"
+    assert "how many are its audience is not known" in plan("--traffic", "50/s", text=text).stdout
+    words = ("--traffic", "50/s", "--audience", "30%")
+    assert json.loads(plan(*words, "--json", text=text).stdout)["units_per_second"] == 15.0
+    refused = plan(*words)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "the file declares no audience" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--holdout", "100%"), ("--holdout", "0.05"), ("--audience", "0%"), ("--audience", "x")],
+)
+def test_what_is_no_share_is_refused(plan, words):
+    text = f"{FILE}audience: [{{header: x-country, in: [de]}}]\n"
+    assert plan(*words, text=text).exit_code == 2
+
+
 def test_without_traffic_and_baseline_it_says_what_it_would_need(plan):
     text = plan().stdout
     assert "traffic is not known; give --traffic 50/s" in text
@@ -159,3 +189,28 @@ def test_traffic_that_is_not_known_is_no_reason_to_warn(tmp_path):
     found = asyncio.run(started_after(tmp_path, 5.0, 240, KNOWN))
     assert "is not known yet" in found["traffic"]
     assert found["warnings"] == []
+
+
+def test_a_plan_tells_how_long_the_shadow_takes(plan):
+    shadow = "shadow: {share: 20%, pairs: 500, agreement: 95%}\n"
+    result = plan("--traffic", "50/s", "--baseline", "12%", text=FILE + shadow)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "In the shadow, 20 % of the units" in result.stdout
+    assert "agreement of 95 % shown, if 97.5 % agree" in result.stdout
+    assert "What follows begins when the shadow is over." in result.stdout
+
+
+def test_without_users_there_is_a_plan_of_the_shadow_alone(plan):
+    text = (
+        "name: a\nmodel: b\nchallengers: [2, 3]\nunit: request\nmode: shadow\n"
+        "shadow: {share: 20%, agreement: 95%}\n"
+    )
+    result = plan("--traffic", "50/s", text=text)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "guardrails shown to be kept, if no answer is bad" in result.stdout
+    assert "Pairs: of each challenger." in result.stdout
+    assert "Ramp" not in result.stdout
+    found = json.loads(plan("--json", text=text).stdout)
+    assert (found["goal"], found["stages"], found["shadow"]["share"]) == (None, [], 0.2)
+    refused = plan("--baseline", "5%", text=text)
+    assert "there is no goal to have a baseline" in refused.stderr

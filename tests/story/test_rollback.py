@@ -38,7 +38,7 @@ async def roll_back(world: World, **asked: object) -> RolledBack:
     for name in done.edges:
         obeyed = world.edges[name].route()
         assert obeyed.champion == done.to_version
-        assert obeyed.trial is None
+        assert not obeyed.trials
     return done
 
 
@@ -102,7 +102,7 @@ async def test_a_challenger_is_withdrawn_by_hand_whatever_its_experiment_does(
     # After a crash before anything was written the experiment lives on, so the person is quick.
     end = await with_crashes(tmp_path, story, prepared=prepared, repair=0)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, shares)}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.history == [1]
     assert end.acts == [*STARTED, *acts, "rollback"]
     assert end.hosts == {"digits/1": "hot"}
@@ -115,7 +115,7 @@ async def test_a_version_that_was_just_promoted_is_taken_back(tmp_path):
             assert (done.withdrawn, done.to_version) == ((2,), 1)
 
     end = await with_crashes(tmp_path, story, prepared=promoted)
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.experiments == {"digits-v2": (State.PROMOTED, [500, 5000])}
     assert end.aliases.champion == 1
     assert end.aliases.previous is None
@@ -161,12 +161,12 @@ async def test_a_promotion_that_was_cut_short_anywhere_is_taken_back_from_anywhe
                 break
             if (await world.records.receipts(DIGITS))[0][1].by != "me":
                 running = await world.records.running(DIGITS)
-                if running is None or running.value.state is not State.ROLLING_BACK:
+                if not running or running[0].value.state is not State.ROLLING_BACK:
                     await roll_back(world)
             await world.live(SETTLED)
             users.assert_at_rest()
             end = await ending(world)
-            assert (end.champion, end.previous, end.trial) == (1, None, None)
+            assert (end.champion, end.previous, end.trials) == (1, None, ())
             assert end.hosts["digits/1"] == "hot"
             assert end.acts[-1] == "rollback"
             assert end.history[-1] == 1
@@ -240,7 +240,7 @@ async def test_a_version_of_choice_is_gone_back_to(tmp_path):
             assert (done.withdrawn, done.to_version) == ((3,), 1)
 
     end = await with_crashes(tmp_path, story, prepared=three)
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.history == [1, 2, 3, 1]
 
 
@@ -255,7 +255,7 @@ async def test_a_version_of_choice_is_gone_back_to_in_the_middle_of_an_experimen
             await roll_back(world, to=Version(3))
 
     end = await with_crashes(tmp_path, story, prepared=three, repair=0)
-    assert (end.champion, end.previous, end.trial) == (3, None, None)
+    assert (end.champion, end.previous, end.trials) == (3, None, ())
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500])}
     assert end.hosts == {"digits/1": "hot", "digits/3": "hot"}
 

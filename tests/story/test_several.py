@@ -54,13 +54,12 @@ async def test_one_that_does_harm_is_dropped_and_the_other_goes_on(tmp_path):
         experiment = await world.experiment()
         assert experiment.state is State.RAMPING
         assert experiment.dropped == (2,)
-        trial = (await world.route()).trial
-        assert trial is not None
+        (trial,) = (await world.route()).trials
         assert (trial.challengers, trial.dropped) == ((2, 3), (2,))
 
     end = await with_crashes(tmp_path, story, prepared=in_no_hurry)
     assert end.experiments == {"digits-v2": (State.RAMPING, [500])}
-    assert end.trial == "digits-v2"
+    assert end.trials == ("digits-v2",)
     assert end.aliases.challenger == 3
     assert end.acts == [*STARTED, "drop"]
     assert end.hosts == {"digits/1": "hot", "digits/2": "hot", "digits/3": "hot"}
@@ -71,13 +70,13 @@ async def test_after_a_drop_the_other_is_promoted_and_the_dropped_one_unloaded(t
         for _ in range(6):
             if (await world.experiment()).is_final:
                 return
-            if (await world.route()).trial is not None:
+            if (await world.route()).trials:
                 await world.traffic(4000, **ONE_BAD)
             await world.live(6)
 
     end = await with_crashes(tmp_path, story, prepared=one_dropped)
     assert end.experiments == {"digits-v2": (State.PROMOTED, [500, 5000])}
-    assert (end.champion, end.previous, end.trial) == (3, 1, None)
+    assert (end.champion, end.previous, end.trials) == (3, 1, ())
     assert end.history == [1, 3]
     assert end.acts == [*STARTED, "drop", "continue", "promote"]
     assert end.hosts == {"digits/1": "hot", "digits/3": "hot"}
@@ -112,7 +111,7 @@ async def test_a_person_promotes_whichever_they_like_and_the_others_are_unloaded
 
     end = await with_crashes(tmp_path, story, prepared=two_on_trial)
     assert end.experiments == {"digits-v2": (State.PROMOTED, [500])}
-    assert (end.champion, end.previous, end.trial) == (3, 1, None)
+    assert (end.champion, end.previous, end.trials) == (3, 1, ())
     assert end.hosts == {"digits/1": "hot", "digits/3": "hot"}
     assert end.acts == [*STARTED, "promote"]
 
@@ -133,7 +132,7 @@ async def test_a_rollback_by_hand_withdraws_all_that_are_on_trial(tmp_path, prep
 
     end = await with_crashes(tmp_path, story, prepared=prepared, repair=0)
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500])}
-    assert (end.champion, end.previous, end.trial) == (1, None, None)
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
     assert end.acts[-1] == "rollback"
     assert end.hosts == {"digits/1": "hot"}
 
@@ -188,4 +187,4 @@ async def test_every_challenger_has_to_be_known_hot_and_another_than_the_champio
     with pytest.raises(ChallengerIsChampion, match="Version 1"):
         await world.start(FILE.replace("challenger: 2", "challengers: [2, 1]"))
     assert await world.records.experiments() == []
-    assert (await world.route()).trial is None
+    assert not (await world.route()).trials

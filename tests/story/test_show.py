@@ -105,6 +105,33 @@ def test_segments_say_at_which_rate_they_are_marked(tiltyard):
     assert "5 % at most are expected to be wrong (e-BH over all 6)" in text
 
 
+def test_it_says_who_can_be_in_it_where_not_everybody_can(tiltyard):
+    some = (
+        "layer: {name: checkout, part: [0%, 50%]}\n"
+        "audience:\n"
+        "  - {header: x-plan, not in: [free, '']}\n"
+        "  - {header: x-age, at_least: 18}\n"
+    )
+    run(tiltyard, FILE + some)
+    said = "In it are only: 0% to 50% of the layer checkout; x-plan not in free, nothing; x-age at"
+    assert said in flat(shown(tiltyard))
+
+
+def test_two_experiments_of_a_model_are_each_shown_and_listed(tiltyard):
+    layer = "layer: {{name: checkout, part: [{}]}}\n"
+    run(tiltyard, FILE + layer.format("0%, 50%"), SOME)
+    other = FILE.replace("digits-v2", "digits-v3").replace("challenger: 2", "challenger: 3")
+    run(tiltyard, other + layer.format("50%, 100%"))
+    listed = tiltyard("experiment", "list").stdout
+    assert "digits-v2" in listed
+    assert "digits-v3" in listed
+    status = flat(tiltyard("status").stdout)
+    assert "in the experiments digits-v2, digits-v3" in status
+    assert "version 3 against champion 1" in flat(
+        tiltyard("experiment", "show", "digits-v3").stdout
+    )
+
+
 def test_a_metric_with_a_window_says_what_share_has_matured(tiltyard):
     run(tiltyard, WINDOWED, SOME)
     assert "correct: 100 % of units are old enough (2,000 of 2,000)." in flat(shown(tiltyard))

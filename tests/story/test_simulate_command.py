@@ -75,6 +75,11 @@ def test_json_tells_the_same_to_programs(file):
     assert [gate["share"] for gate in found["gates"]] == ["20 %", "50 %"]
 
 
+def test_only_those_who_can_be_in_the_experiment_arrive(file):
+    words = ("--effect", "0", "--traffic", "5/s", "--holdout", "20%")
+    assert told("simulate", file, *words, *QUICK)["units_per_second"] == 4
+
+
 def test_times_are_told_only_where_the_traffic_is_known(file):
     found = told("simulate", file, "--effect", "0", *QUICK)
     assert (found["units_per_second"], found["seconds_to_verdict"]) == (None, None)
@@ -120,7 +125,7 @@ def test_the_picture_is_a_png_file(file, tmp_path, more):
 @pytest.mark.parametrize(
     ("options", "advice"),
     [
-        ((), "Missing option '--effect'"),
+        ((), "must say what is true of the goal"),
         (("--effect", "much"), "a number such as 0.1 or 10%"),
         (("--effect", "nan"), "a number such as 0.1 or 10%"),
         (("--effect", "-2"), "nothing loses more than all of itself"),
@@ -210,3 +215,33 @@ def _is_running(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+SHADOW = """\
+name: small
+model: m
+challenger: 2
+unit: request
+mode: shadow
+shadow: {share: 50%, pairs: 100, agreement: 90%}
+limits: {min_runtime: 10s, max_runtime: 1d}
+"""
+
+
+def test_a_shadow_passes_or_not_and_needs_no_effect(file):
+    file.write_text(SHADOW)
+    text = tiltyard("simulate", file, *QUICK, "--agreement", "60%").stdout
+    assert "agreement 60 % --agreement" in " ".join(text.split())
+    assert "shadow, 50 %" in text
+    assert "False passes: 0 of 4 runs" in text
+    found = told("simulate", file, *QUICK, "--agreement", "60%")
+    assert list(found["ends"]) == ["passed", "rolled_back", "inconclusive"]
+    assert found["ends"]["rolled_back"]["runs"] == 4
+    assert found["decided_by"] == {"agreement": 4}
+
+
+def test_runs_in_the_shadow_are_drawn(file, tmp_path):
+    file.write_text(SHADOW)
+    picture = tmp_path / "runs.png"
+    assert tiltyard("simulate", file, *QUICK, "--plot", picture).exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,7 @@
 """What must hold for users at every moment of every story, whatever dies in between."""
 
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from experiments.codec import decode
 from experiments.experiment import Experiment
@@ -9,6 +10,7 @@ from experiments.model import ExperimentName
 from experiments.store import Kind
 from registry.refs import ModelName, VersionRef
 from serving.edge.mapfile import parse_line
+from serving.lanes import has_hosts
 from serving.routes import Route
 from tests.story.outside import Edge
 from tests.story.world import World
@@ -51,19 +53,21 @@ class Users:
         self.met[edge, route.model] = route
         if before is not None:
             assert route.epoch >= before.epoch, "epochs never go backwards"
-        served = _served(route)
+        # Nobody asks a lane of drills anything.
+        served = _served(route) if has_hosts(route.model) else frozenset()
         new = served - (_served(before) if before else set())
         for ref in served - self.forced:
             assert self.world.serve.is_loaded(ref), f"users are sent to {ref}, which is unloaded"
         for ref in new - self.forced:
             assert self.world.serve.is_hot(ref), f"users are sent to {ref}, which is not hot"
-        now = route.trial and route.trial.experiment
-        for over in {e for at, e in self.gone if at == edge}:
-            assert over != now, f"the trial of {over} was withdrawn, and is back"
-        if before and before.trial and before.trial.experiment != now:
-            self.gone.add((edge, before.trial.experiment))
-        if route.trial is not None:
-            assert route.control not in route.trial.active, "a version is compared with itself"
+        now = {trial.experiment for trial in route.trials}
+        back = now & {over for at, over in self.gone if at == edge}
+        assert not back, f"the trials of {back} were withdrawn, and are back"
+        earlier = {trial.experiment for trial in before.trials} if before else set()
+        self.gone |= {(edge, over) for over in earlier - now}
+        assert route.control not in route.active, "a version is compared with itself"
+        pairs = combinations(route.trials, 2)
+        assert all(a.is_apart_from(b) for a, b in pairs), "a unit may be in two experiments"
 
     def _agree(self) -> None:
         """Edges that obey the same epoch obey the same route, unless told otherwise by hand."""
@@ -80,8 +84,8 @@ class Users:
             experiment = decode(Experiment, stored.body)
             for edge in self.world.edges.values():
                 if edge.alive and not edge.deaf:
-                    trial = self.obeyed(edge, experiment.declaration.model).trial
-                    meets = trial is not None and trial.experiment == experiment.declaration.name
+                    route = self.obeyed(edge, experiment.declaration.model)
+                    meets = route.trial_of(experiment.declaration.name) is not None
                     assert meets == serves_challenger(experiment.state)
         for stored in self.world.store._living(Kind.ROUTE).values():
             route = decode(Route, stored.body)

@@ -5,7 +5,8 @@ memory is what is `outside`. Ray loads a version between two ticks, and edges ob
 as it is written, unless a test says otherwise. `World.crash_after` ends control in the middle.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,7 +18,7 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from experiments.errors import StoreUnavailable
-from experiments.evidence import LOST
+from experiments.evidence import LOST, LOST_REQUESTS
 from experiments.experiment import Experiment
 from experiments.metric import Slow
 from experiments.model import WHOLE, ExperimentName, Variant
@@ -32,15 +33,19 @@ from serving.app import Control
 from serving.bookkeeping import Bookkeeping
 from serving.commands import Commands, Resources
 from serving.controller import Controller, Ticked
+from serving.drilling import Drills
 from serving.edge.agent import Agent
+from serving.edge.collector import Progress
 from serving.hosts import HostState, statuses
 from serving.hosts.reconciler import reconcile
 from serving.intake import Intake
 from serving.lane_keeper import LaneKeeper
+from serving.metrics.control import Metrics
 from serving.records import Records
 from serving.rollback import Rollback
 from serving.routes import Route
 from serving.settings import Settings
+from serving.spool import SPOOL_LIMIT, Spool
 from serving.switch import Switch
 from serving.trails import Trails
 from tests.story.outside import (
@@ -86,6 +91,7 @@ class World:
     clock: HandClock = field(default_factory=HandClock)
     fuse: Fuse = field(default_factory=Fuse)
     edges: dict[str, Edge] = field(default_factory=dict)
+    spool_limit: int = SPOOL_LIMIT
 
     def __post_init__(self) -> None:
         self.settings = Settings(state_dir=self.folder)
@@ -114,16 +120,20 @@ class World:
         self.lives += 1
         # Every edge that is to obey has obeyed when a route is written, so none is waited for.
         switch = Switch(self.store, self.records, patience=0)
+        metrics = Metrics()
+        holder = f"control-{self.lives}"
         controller = Controller(
-            f"control-{self.lives}", self.settings, self.store, self.records, switch, self.clock
+            holder, self.settings, self.store, self.records, switch, self.clock, metrics
         )
+        rollback = Rollback(self.store, self.records, switch, self.clock)
+        lanes = LaneKeeper(self.store, self.records, self.clock)
         return Control(
             settings=self.settings,
             store=self.store,
             records=self.records,
             catalog=self.catalog,
             commands=Commands(self.store, self.records, self.catalog, switch, self.clock),
-            rollback=Rollback(self.store, self.records, switch, self.clock),
+            rollback=rollback,
             controller=controller,
             bookkeeping=Bookkeeping(self.store, self.records, self.catalog, switch, self.clock),
             serve=self.serve,
@@ -132,13 +142,19 @@ class World:
                 self.records,
                 key=KEY,
                 window=self.settings.attribution_window,
-                spool=self.folder / "control" / "outcomes.spool",
+                spool=Spool(self.folder / "control" / "outcomes.spool", limit=self.spool_limit),
                 clock=self.clock,
             ),
             trails=Trails(self.records, controller, measure, self.clock),
-            lanes=LaneKeeper(self.store, self.records, self.clock),
+            lanes=lanes,
+            drills=Drills(self.store, lanes, switch, rollback, self.clock, pause=self._yield),
             clock=self.clock,
+            metrics=metrics,
         )
+
+    async def _yield(self, _seconds: float) -> None:
+        """Let others have their turn; no time passes by that."""
+        await asyncio.sleep(0)
 
     async def tick(self) -> Ticked:
         """Let control do once all that it does every second: decide, load, keep its books."""
@@ -232,7 +248,7 @@ class World:
         for edge in self.edges.values():
             await edge.second()
 
-    async def add_edge(self, name: str) -> Edge:
+    async def add_edge(self, name: str, *, progress: Callable[[], Progress] = Progress) -> Edge:
         """Start an edge; one of the same name is taken up with the files that it left."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
@@ -244,6 +260,7 @@ class World:
             runtime=runtime,
             lease=self.settings.edge_lease,
             now=self.clock,
+            progress=progress,
         )
         edge = self.edges[name] = Edge(agent, runtime)
         self.store.listeners = [each.hear for each in self.edges.values()]
@@ -337,12 +354,12 @@ class World:
             counter = f"{declaration.goal.metric.counter}:{value}"
             await self._observe(replace(cell, counter=counter), times)
 
-    async def lose(self, lost_bytes: int, *, name: str = "digits-v2") -> None:
-        """Have so much of the request log be dropped before it was counted."""
+    async def lose(self, lost_bytes: int, requests: int = 0, *, name: str = "digits-v2") -> None:
+        """Have so much of the request log, and so many requests, never be counted."""
         experiment = await self.experiment(name)
         stage, champion = experiment.stage.number, experiment.champion
-        cell = Cell(ExperimentName(name), stage, Variant.CHAMPION, champion, LOST)
-        await self._apply({cell: lost_bytes})
+        where = ExperimentName(name), stage, Variant.CHAMPION, champion
+        await self._apply({Cell(*where, LOST): lost_bytes, Cell(*where, LOST_REQUESTS): requests})
 
     async def prediction(
         self,

@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from serving.cli.board import tables
-from serving.cli.show import Answer, challengers, state, when
+from serving.cli.board import shadow, tables
+from serving.cli.show import Answer, challengers, in_shadow, state, when
 
 STATE_WORDS = {
     "ramping": "ramping: {share} meet {whom}, stage {stage} of {stages}.",
@@ -17,17 +17,26 @@ STATE_WORDS = {
     "promoting": "being promoted: the edges are told.",
     "rolling_back": "being rolled back: the edges are told.",
     "stopping": "being stopped: the edges are told.",
+    "passing": "passed in the shadow: the edges are told.",
     "concluding": "over without a verdict: the edges are told.",
     "promoted": "promoted: version {winner} is the champion.",
+    "passed": "passed: all that was to be shown without users is shown, and nobody has met it.",
     "rolled_back": "rolled back: everybody meets version {champion}.",
-    "stopped": "stopped by hand, without a verdict.",
+    "stopped": "stopped, without a verdict.",
     "inconclusive": "inconclusive: time was up, and nothing was shown.",
 }
+
+SHADOW_WORDS = {
+    "ramping": "in the shadow: requests of {share} are repeated to {whom}, whom nobody meets.",
+    "paused": "paused in the shadow: requests are repeated, harm is watched, nothing else happens.",
+}
+"""While nobody meets a challenger."""
 
 DECISION_WORDS = {
     "continue": "Now: go on.",
     "drop": "Now: go on without some of the challengers.",
     "promote": "Now: promote.",
+    "pass": "Now: pass.",
     "roll_back": "Now: roll back.",
     "halt": "Now: halt.",
     "inconclusive": "Now: end without a verdict.",
@@ -43,12 +52,13 @@ E_VALUE = "e: what a bet against chance has multiplied its stake by."
 
 def state_words(found: Answer) -> str:
     """Say in a sentence where the experiment stands."""
-    return STATE_WORDS[found["state"]].format(
+    words = STATE_WORDS | (SHADOW_WORDS if in_shadow(found) else {})
+    return words[found["state"]].format(
         share=f"{100 * found['share']:g} % of units",
         rest=f"{100 * (1 - found['share']):.4g} % of units",
         whom="the challenger" if len(found["challengers"]) == 1 else "the challengers",
         stage=found["rung"] + 1,
-        stages=len(found["declaration"]["share"]),
+        stages=len(found["declaration"].get("share", ())),
         champion=found["champion"],
         winner=found["winner"],
     )
@@ -64,20 +74,26 @@ def board(found: Answer) -> RenderableType:
         *_gaps(found),
     ]
     for challenger in shown:
+        parts += shadow.shadow(found, challenger)
+    with_users = shown if found["evidence"]["stages"] else []
+    for challenger in with_users:
         parts += [Text(), tables.differences(found, challenger), *tables.maturity(challenger)]
-    if found["ended_at"] or found["winner"]:
+    if not with_users:
+        legend = E_VALUE
+    elif found["ended_at"] or found["winner"]:
         parts.append(Text(SHRUNK + BELIEVED, style="dim"))
         legend = E_VALUE
     else:
         legend = SHRUNK + E_VALUE
     for challenger in shown:
         parts += [Text(), tables.tests(found, challenger)]
-    parts += [tables.trust(found), *tables.segments(found)]
+    if with_users:
+        parts += [tables.trust(found), *tables.segments(found)]
     parts += [
         Text(f"Version {gone} was dropped: its receipt (tiltyard history) has what was seen of it.")
         for gone in found["dropped"]
     ]
-    for challenger in shown:
+    for challenger in with_users:
         parts += [Text(), tables.stages(found, challenger)]
     return Group(*parts, Text(), Text(legend, style="dim"))
 
@@ -91,7 +107,27 @@ def _head(found: Answer) -> RenderableType:
     since = f"Started {when(found['started_at'])}"
     until = f", ended {when(found['ended_at'])}" if found["ended_at"] else ""
     words = state_words(found)
-    return Group(head, Text(words[0].upper() + words[1:]), Text(since + until, style="dim"))
+    sentence = Text(words[0].upper() + words[1:])
+    return Group(head, sentence, *_reach(found), Text(since + until, style="dim"))
+
+
+def _reach(found: Answer) -> Iterable[RenderableType]:
+    """Say of whom all shares are, where it is not everybody."""
+    layer = found["declaration"].get("layer")
+    said = [] if layer is None else [f"{' to '.join(layer['part'])} of the layer {layer['name']}"]
+    said += map(_condition, found["declaration"].get("audience", ()))
+    if said:
+        yield Text(f"In it are only: {'; '.join(said)}.", style="cyan")
+
+
+def _condition(said: Answer) -> str:
+    """Write a condition of an audience, `x-country in de, at`."""
+    words = dict(said)
+    header = words.pop("header")
+    ((word, operand),) = words.items()
+    if isinstance(operand, list):
+        operand = ", ".join(each or "nothing" for each in operand)
+    return f"{header} {word.replace('_', ' ')} {operand}"
 
 
 def _verdict(found: Answer) -> Iterable[RenderableType]:
@@ -113,9 +149,9 @@ def _gaps(found: Answer) -> Iterable[RenderableType]:
     evidence = found["evidence"]
     if found.get("unseen"):
         yield Text(f"{found['unseen']} What stands here is what was last seen.", style="bold red")
-    if evidence["lost_bytes"]:
-        lost = f"Incomplete: {evidence['lost_bytes']:,} bytes of request log were never counted."
-        yield Text(lost, style="bold red")
+    for sentence in found["incomplete"]:
+        loud = sentence.startswith("Incomplete")
+        yield Text(sentence, style="bold red" if loud else "red")
     if evidence["late"]:
         late = f"{evidence['late']:,} outcomes came after the attribution window; not counted."
         yield Text(late, style="yellow")

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
-from experiments.assessment import e_text
+from experiments.finding import e_text
 from serving.cli.show import Answer
 
 SHARES = ("binary", "slow", "count")

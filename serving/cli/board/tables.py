@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from serving.cli.board import shadow
 from serving.cli.board.figures import chance, evidence, level, shrunk, size
 from serving.cli.show import Answer, plain, row
 
@@ -44,14 +45,16 @@ def tests(found: Answer, challenger: Answer) -> RenderableType:
     title = "Tests" if _is_only(found) else f"Tests of version {challenger['version']}"
     columns = ("test", "evidence", "e", "needed", "p, any time", "shown")
     table = _dense(columns, title=title, whole="evidence")
-    firsts = [(each["tests"][0], each["metric"]) for each in challenger["metrics"]]
-    harms = [(each["tests"][1], each["metric"]) for each in challenger["metrics"]]
+    with_users = challenger["metrics"] if found["evidence"]["stages"] else []
+    firsts = [(each["tests"][0], each["metric"]) for each in with_users]
+    harms = [(each["tests"][1], each["metric"]) for each in with_users]
     segments = [
         (each["harm"], f"{each['metric']} in {each['segment']}")
         for each in challenger["segments"]
         if each["harm"]["reached"]
     ]
-    for test, metric in [*firsts, (challenger["any_harm"], ""), *harms, *segments]:
+    about = [*firsts, (challenger["any_harm"], ""), *harms, *segments, *shadow.tests(challenger)]
+    for test, metric in about:
         _test(table, test, metric)
     return table
 
@@ -103,7 +106,8 @@ def stages(found: Answer, challenger: Answer) -> RenderableType:
         veterans = apart[first["stage"]]
         said = f"and {veterans:,} who came back" if veterans else ""
         units = (f"{first['champion_units']:,}", f"{first['challenger_units']:,}")
-        where = f"{first['stage'] + 1}: {found['stages'][first['stage']]['share'] / 100:.3g} %"
+        stage = found["stages"][first["stage"]]
+        where = f"{stage['rung'] + 1}: {stage['share'] / 100:.3g} %"
         row(table, where, Text("units", style="dim"), *units, Text(said, style="dim"), "", "")
         for metric in challenger["metrics"]:
             each = metric["stages"][place] | {"kind": metric["kind"]}
