@@ -5,7 +5,7 @@ import socket
 import threading
 from contextlib import suppress
 
-from experiments.model import HeaderUnit
+from experiments.unit import HeaderUnit
 from tests.e2e.edge_fixture import Answer, Edge
 
 UNIT = HeaderUnit("x-unit-id")

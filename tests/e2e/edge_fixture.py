@@ -7,183 +7,31 @@ import os
 import socket
 import subprocess
 import tempfile
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.model import BasisPoints, ExperimentName, RequestUnit, Segments, Unit
+from experiments.model import BasisPoints, ExperimentName, Segments
+from experiments.unit import RequestUnit, Unit
 from registry.refs import ModelName, Version
 from serving.edge.config import EdgeFiles, command, open_log, write
 from serving.edge.logline import RequestLine, parse
 from serving.edge.runtime import EdgeRuntime
 from serving.routes import Route, Trial, map_value
 from serving.settings import Settings
+from tests.e2e.ingress import Ingress, Mood
 
 KEY = bytes(range(32))
 MODEL = ModelName("digits")
 CHAMPION, CHALLENGER, PREVIOUS = Version(1), Version(2), Version(3)
 BODY = b'{"inputs": []}'
 PATIENCE_SECONDS = 30.0
-
-
-class Mood(StrEnum):
-    """How a host treats its next request."""
-
-    ANSWER = "answer"
-    SLOW = "answers after half a second"
-    BAD_INPUT = "422"
-    ERROR_500 = "500"
-    ERROR_503 = "503"
-    ABSENT_404 = "404"
-    HANG = "hangs"
-    RESET = "resets the connection"
-    CLOSE = "closes without an answer"
-    JUNK = "answers what is no HTTP"
-
-
-FAILURES = [
-    Mood.ERROR_500,
-    Mood.ERROR_503,
-    Mood.ABSENT_404,
-    Mood.HANG,
-    Mood.RESET,
-    Mood.CLOSE,
-    Mood.JUNK,
-]
-
-# What a host must not be able to say of itself.
-_LIES = (
-    "X-Model-Version: 999\r\nX-Prediction-Id: made-up\r\nX-Route-Epoch: 999\r\nX-Variant: liar\r\n"
-    "X-Experiment: lie\r\nX-Failover: 1\r\nX-Tiltyard-Answered: 1\r\nX-Tiltyard-Secret: 1\r\n"
-)
-
-
-class Ingress:
-    """Ray Serve's ingress, as far as the edge sees it: `/hosts/{model}/{version}/{call}`.
-
-    Attributes:
-        moods: What a host does next, by version; the last mood of a list stays.
-        calls: Version, path and headers of every request that arrived.
-    """
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.moods: dict[int, list[Mood]] = {}
-        self.calls: list[tuple[int, str, dict[str, list[str]]]] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
-
-    def start(self) -> None:
-        self._thread.start()
-        self.listen()
-
-    def stop(self) -> None:
-        self.refuse()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def listen(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
-
-    def refuse(self) -> None:
-        """Be gone: no listener, no connection."""
-        asyncio.run_coroutine_threadsafe(self._refuse(), self._loop).result()
-
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, limit=1 << 24
-        )
-
-    async def _refuse(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            while await self._answer_one(reader, writer):
-                pass
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            self._open.discard(task)
-            writer.close()
-
-    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Return whether the connection is still good."""
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        request_line, *header_lines = head.rstrip().split("\r\n")
-        path = request_line.split(" ")[1]
-        headers: dict[str, list[str]] = defaultdict(list)
-        for line in header_lines:
-            name, _, value = line.partition(":")
-            headers[name.lower()].append(value.strip())
-        await _drain_body(reader, headers)
-        version = int(path.split("/")[3])
-        self.calls.append((version, path, headers))
-        moods = self.moods.get(version, [Mood.ANSWER])
-        mood = moods.pop(0) if len(moods) > 1 else moods[0]
-        return await _act(mood, version, writer)
-
-
-async def _drain_body(reader: asyncio.StreamReader, headers: Mapping[str, list[str]]) -> None:
-    if "content-length" in headers:
-        await reader.readexactly(int(headers["content-length"][0]))
-    elif "transfer-encoding" in headers:
-        while size := int(await reader.readline(), 16):
-            await reader.readexactly(size + 2)
-        await reader.readline()
-
-
-async def _act(mood: Mood, version: int, writer: asyncio.StreamWriter) -> bool:
-    match mood:
-        case Mood.ANSWER | Mood.SLOW:
-            if mood is Mood.SLOW:
-                await asyncio.sleep(0.5)
-            _write(writer, "200 OK", "application/json", json.dumps({"version": version}))
-        case Mood.BAD_INPUT:
-            _write(writer, "422 No", "application/problem+json", '{"code": "bad_input"}')
-        case Mood.ERROR_500:
-            _write(writer, "500 Internal Server Error", "text/plain", "Internal Server Error")
-        case Mood.ERROR_503:
-            _write(writer, "503 Service Unavailable", "text/plain", "Service Unavailable")
-        case Mood.ABSENT_404:
-            _write(writer, "404 Not Found", "text/plain", "Path not found")
-        case Mood.HANG:
-            await asyncio.sleep(3600)
-        case Mood.RESET:
-            writer.transport.abort()
-            return False
-        case Mood.CLOSE:
-            return False
-        case Mood.JUNK:
-            writer.write(b"what is this\r\n\r\n")
-            return False
-    await writer.drain()
-    return True
-
-
-def _write(writer: asyncio.StreamWriter, status: str, kind: str, body: str) -> None:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{_LIES}"
-    writer.write(f"{head}\r\n{body}".encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +102,12 @@ class Edge:
 
     def route(self, **changes: Any) -> Route:
         """Let the model be routed; each route has the next epoch."""
+        return self.obey(make_route(self.epoch, **changes))
+
+    def obey(self, route: Route) -> Route:
+        """Let the model be routed so, with the next epoch."""
         self.epoch += 1
-        route = make_route(self.epoch, **changes)
+        route = replace(route, epoch=self.epoch)
         asyncio.run(self.runtime.set_route(route.model, map_value(route)))
         return route
 
@@ -293,6 +145,7 @@ class Edge:
     def forget(self) -> None:
         """Begin anew: hosts answer, and what was logged or called until now is of no interest."""
         self.ingress.moods = {}
+        self.ingress.let_go()
         self.ingress.calls.clear()
         self._read = len(self.log_text())
         while self._clients:
@@ -329,7 +182,9 @@ def make_route(
             segments=segments,
         )
     now = datetime.now(UTC)
-    return Route(MODEL, epoch, champion, previous, trial, by="test", why="test", at=now)
+    return Route(
+        MODEL, epoch, champion, previous, (trial,) if trial else (), by="test", why="test", at=now
+    )
 
 
 @contextmanager
@@ -337,16 +192,23 @@ def running_edge(**settings: Any) -> Iterator[Edge]:
     """Start an ingress and an edge in front of it, and stop both."""
     with tempfile.TemporaryDirectory(prefix="edge-") as folder:
         made = Settings(
-            state_dir=Path(folder), edge_port=free_port(), serve_port=free_port(), **settings
+            state_dir=Path(folder),
+            edge_port=free_port(),
+            edge_metrics_port=free_port(),
+            serve_port=free_port(),
+            **settings,
         )
         made.signing_key.write_bytes(KEY)
         files = write(made)
+        files.routes.touch()
         process = start(made)
         ingress = Ingress(made.serve_port)
         ingress.start()
         edge = Edge(made, files, process, ingress, EdgeRuntime(files.admin_socket))
         try:
             await_listener(made.edge_port, process)
+            while not files.admin_socket.exists():  # HAProxy gives it its name last.
+                time.sleep(0.001)
             yield edge
         finally:
             edge.forget()

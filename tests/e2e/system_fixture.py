@@ -61,11 +61,6 @@ class System:
     def key(self) -> bytes:
         return self.settings.signing_key.read_bytes()
 
-    @property
-    def door(self) -> str:
-        """The socket on which the edge takes orders from whoever is on the machine."""
-        return str(self.settings.edge_dir / "agent.sock")
-
     # ---- models
 
     async def register(
@@ -172,6 +167,7 @@ class System:
             found = counted(await control.experiment(name))
             raise AssertionError(f"{error}\nowed    {due}\ncounted {found}") from None
         assert view["evidence"]["lost_bytes"] == view["evidence"]["late"] == 0
+        assert view["incomplete"] == []
         assert misplaced(answers, view) == []
         assert not any(each.refused for each in traffic)
         return view
@@ -297,10 +293,11 @@ def frozen(pid: int) -> Iterator[None]:
 
 def settings_in(folder: Path) -> Settings:
     """Return settings that share nothing with any other system on this machine."""
-    edge, control, redis, serve, ray = ports(5)
+    edge, metrics, control, redis, serve, ray = ports(6)
     return Settings(
         state_dir=folder,
         edge_port=edge,
+        edge_metrics_port=metrics,
         control_port=control,
         redis_url=f"redis://127.0.0.1:{redis}/0",
         serve_port=serve,

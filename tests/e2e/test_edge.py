@@ -16,16 +16,15 @@ from tests.e2e.edge_checks import EVERYBODY, UNIT, assert_problem
 from tests.e2e.edge_fixture import (
     CHALLENGER,
     CHAMPION,
-    FAILURES,
     KEY,
     MODEL,
     PREVIOUS,
     Answer,
     Edge,
-    Mood,
     edge,
     running,
 )
+from tests.e2e.ingress import FAILURES, Mood
 
 __all__ = ["edge", "running"]
 

@@ -9,31 +9,22 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from experiments.assignment import (
-    MAX_UNIT_BYTES,
     Assigned,
     assign,
     bucket,
     lane,
     segment,
     slot,
-    unit_bytes,
 )
-from experiments.model import HeaderUnit, RequestUnit, Segments, Variant
+from experiments.identity import MAX_UNIT_BYTES, unit_bytes
+from experiments.model import Segments, Variant
 from experiments.prediction import verify
+from experiments.unit import HeaderUnit, RequestUnit
 from registry.refs import Version
 from serving.routes import Route
 from tests.e2e.edge_checks import EVERYBODY, UNIT, assert_problem
-from tests.e2e.edge_fixture import (
-    CHALLENGER,
-    CHAMPION,
-    KEY,
-    PREVIOUS,
-    Answer,
-    Edge,
-    Mood,
-    edge,
-    running,
-)
+from tests.e2e.edge_fixture import CHALLENGER, CHAMPION, KEY, PREVIOUS, Answer, Edge, edge, running
+from tests.e2e.ingress import Mood
 
 __all__ = ["edge", "running"]
 
@@ -65,7 +56,7 @@ trials = st.fixed_dictionaries(
 
 def expected(route: Route, unit: bytes) -> Assigned:
     """Return what the reference says."""
-    trial = route.trial
+    (trial,) = route.trials
     assert trial is not None
     return assign(
         unit,
@@ -96,7 +87,7 @@ def routed(edge: Edge, drawn: dict, **more: object) -> Route:
 def assert_met(answer: Answer, assigned: Assigned, route: Route, plan: bytes | None) -> None:
     """Check an answer, and the id that it carries, against the reference."""
     met_control = assigned.version == route.control
-    trial = route.trial
+    (trial,) = route.trials
     assert trial is not None
     assert (answer.status, answer.version) == (200, assigned.version)
     assert answer.headers["x-model-version"] == str(assigned.version)

@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from experiments.model import BasisPoints, ExperimentName, RequestUnit
+from experiments.model import BasisPoints, ExperimentName
+from experiments.unit import RequestUnit
 from registry.refs import Version
 from serving.routes import Route, Trial, map_value
 from tests.e2e import edge_fixture
-from tests.e2e.edge_fixture import MODEL, Edge, Ingress, running_edge
+from tests.e2e.edge_fixture import MODEL, Edge, running_edge
+from tests.e2e.ingress import Ingress
 
 CLIENTS = 8
 
@@ -96,9 +98,7 @@ def deploy(edge: Edge, version: int) -> None:
 
 def champion(edge: Edge, version: Version) -> Route:
     edge.epoch += 1
-    route = Route(
-        MODEL, edge.epoch, version, None, None, by="test", why="test", at=datetime.now(UTC)
-    )
+    route = Route(MODEL, edge.epoch, version, None, (), by="test", why="test", at=datetime.now(UTC))
     asyncio.run(edge.runtime.set_route(MODEL, map_value(route)))
     return route
 
@@ -113,7 +113,7 @@ def on_trial(edge: Edge, challenger: Version, experiment: str) -> None:
         salt=experiment,
         deadline=timedelta(seconds=5),
     )
-    route = replace(champion(edge, Version(1)), trial=trial)
+    route = replace(champion(edge, Version(1)), trials=(trial,))
     asyncio.run(edge.runtime.set_route(MODEL, map_value(route)))
 
 

@@ -17,11 +17,11 @@ from tests.e2e.edge_fixture import (
     MODEL,
     PREVIOUS,
     Edge,
-    Mood,
     edge,
     make_route,
     running,
 )
+from tests.e2e.ingress import Mood
 
 __all__ = ["edge", "running"]
 
@@ -47,6 +47,18 @@ def test_what_does_not_fit_has_one_try_and_is_counted(edge: Edge) -> None:
     edge.behave(challenger=Mood.ERROR_500)
     assert_problem(edge.client().infer(body=large), 503, "no_host_answered")
     assert asyncio.run(edge.runtime.counters()).single_try == single + 2
+
+
+def test_what_large_headers_leave_no_room_for_is_counted_as_well(edge: Edge) -> None:
+    edge.route(cut=EVERYBODY)
+    edge.behave(challenger=Mood.ERROR_500)
+    single = asyncio.run(edge.runtime.counters()).single_try
+    client, body = edge.client(), b"x" * 32 * 1024
+    paddings = range(14_600, 15_600, 40)
+    answers = [client.infer(("x-padding", "p" * size), body=body) for size in paddings]
+    failed = sum(answer.status == 503 for answer in answers)
+    assert 0 < failed < len(answers)
+    assert asyncio.run(edge.runtime.counters()).single_try == single + failed
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ async def experiment(system: System, control: ControlClient, name: str) -> Async
     await system.stopped(control, name)
 
 
-@pytest.mark.parametrize("name", ["control", "agent", "redis"])
+@pytest.mark.parametrize("name", ["control", "edge-0-agent", "redis"])
 async def test_a_killed_process_costs_neither_an_answer_nor_a_count(
     crashes: System, control: ControlClient, name: str
 ):
@@ -103,7 +103,7 @@ async def test_a_killed_haproxy_comes_back_with_its_routes_and_all_that_was_coun
     rows = Rows(name)
     async with crashes.traffic(control, MODEL, rows) as before:
         await before.answered(300)
-    await crashes.another("haproxy", crashes.kill("haproxy"))
+    await crashes.another("edge-0-haproxy", crashes.kill("edge-0-haproxy"))
     await eventually(lambda: answers(crashes), what="the edge answers again")
     async with crashes.traffic(control, MODEL, rows) as after:
         await after.answered(100)

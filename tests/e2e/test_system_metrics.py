@@ -308,7 +308,7 @@ async def test_a_harmful_one_of_two_is_dropped_and_the_good_one_promoted_into_a_
 
         async def dropped() -> int | None:
             route = await control.route(MODEL)
-            without = route["trial"] is None or route["trial"]["dropped"] == [WORSE]
+            without = all(trial["dropped"] == [WORSE] for trial in route["trials"])
             return route["epoch"] if without or route["champion"] == BETTER else None
 
         epoch = await eventually(dropped, what="the worse one is dropped")
@@ -330,7 +330,7 @@ async def test_a_harmful_one_of_two_is_dropped_and_the_good_one_promoted_into_a_
     log.info("in the holdback %d met the new champion, %d the old one", met[BETTER], met[FAIR])
     assert {(a.version, a.prediction.experiment) for a in traffic.answers[-30:]} == {(BETTER, None)}
     route = await control.route(MODEL)
-    assert (route["champion"], route["previous"], route["trial"]) == (BETTER, FAIR, None)
+    assert (route["champion"], route["previous"], route["trials"]) == (BETTER, FAIR, [])
     await names_stand_for(measured, champion=BETTER, previous=FAIR)
     done = await acts(control, name)
     # It may be found harmful before or after the ramp has grown.
@@ -377,7 +377,7 @@ async def test_a_rollback_by_hand_in_a_holdback_gives_everybody_the_old_champion
     view = await measured.ended(control, name)
     assert view["state"] == "rolled_back"
     route = await control.route(MODEL)
-    assert (route["champion"], route["previous"], route["trial"]) == (FAIR, None, None)
+    assert (route["champion"], route["previous"], route["trials"]) == (FAIR, None, [])
     await names_stand_for(measured, champion=FAIR, previous=None)
     assert await acts(control, name) == ["start", "promote", "rollback"]
     last = (await control.history(MODEL))["champions"][-1]

@@ -49,7 +49,7 @@ async def registry_agrees(system: System, control: ControlClient) -> None:
         route = await control.route(MODEL)
         async with system.catalog() as catalog:
             names = await catalog.aliases(ModelName(MODEL))
-        trial = route["trial"] and route["trial"]["challengers"][0]
+        trial = route["trials"][0]["challengers"][0] if route["trials"] else None
         standing = (route["champion"], route["previous"], trial)
         return (names.champion, names.previous, names.challenger) == standing
 
@@ -69,7 +69,7 @@ async def test_an_edge_rolls_back_by_itself_and_is_believed_later(
         with frozen(outages.supervisor().pid):
             killed = {name: outages.kill(name) for name in dead}
             await outages.gone(*killed.values())
-            done = await break_glass(outages.door, Order(ModelName(MODEL), BY, why))
+            done = await break_glass(outages.settings.local_edges, Order(ModelName(MODEL), BY, why))
             acknowledged = monotonic()
             await traffic.answered(50)
         assert (done.withdrawn, done.to_version, done.break_glass) == ((2,), 1, True)

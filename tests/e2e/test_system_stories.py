@@ -74,7 +74,7 @@ async def test_a_better_version_is_promoted(stories: System, control: ControlCli
     assert (view["state"], traffic.failed) == ("promoted", [])
     assert {answer.version for answer in traffic.answers[-30:]} == {BETTER}
     route = await control.route(MODEL)
-    assert (route["champion"], route["previous"], route["trial"]) == (BETTER, FAIR, None)
+    assert (route["champion"], route["previous"], route["trials"]) == (BETTER, FAIR, [])
     assert (await last_receipt(control, view))["act"]["kind"] == "promote"
     view = await stories.books_balance(control, name, traffic)
     assert len(view["evidence"]["stages"]) == 2

@@ -79,8 +79,9 @@ def test_every_dependency_has_its_reason() -> None:
         assert f"`{name}" in decisions, f"DECISIONS.md does not say why {name} is needed"
 
 
-def test_pinned_versions_have_hashes_and_name_no_server() -> None:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+@pytest.mark.parametrize("path", ["requirements.txt", "tests/clients/requirements.txt"])
+def test_pinned_versions_have_hashes_and_name_no_server(path: str) -> None:
+    lines = (ROOT / path).read_text().splitlines()
     pins = [number for number, line in enumerate(lines) if re.match(r"[a-z0-9]", line)]
     assert pins
     for number in pins:
