@@ -27,17 +27,10 @@ from experiments.metric import (
     Slow,
     Worse,
 )
-from experiments.model import (
-    BasisPoints,
-    Declaration,
-    HeaderUnit,
-    Limits,
-    Segments,
-    Stage,
-    experiment_name,
-)
+from experiments.model import BasisPoints, Declaration, Limits, Segments, Stage, experiment_name
 from experiments.stats.latency_grid import EDGES
 from experiments.stats.moments import Moments
+from experiments.unit import HeaderUnit
 from registry.refs import Version, model_name
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
