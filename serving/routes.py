@@ -149,8 +149,8 @@ class Route:
 
     @property
     def active(self) -> tuple[Version, ...]:
-        """The challengers of every trial that still meet units."""
-        return tuple(chain.from_iterable(trial.active for trial in self.trials))
+        """The challengers of every trial that still meet units, each once."""
+        return tuple(dict.fromkeys(chain.from_iterable(trial.active for trial in self.trials)))
 
     def trial_of(self, experiment: ExperimentName) -> Trial | None:
         """Return the trial that an experiment has in this route."""
@@ -248,7 +248,7 @@ def withdraw(route: Route, *, by: str, why: str, at: datetime) -> Withdrawal:
         previous = None if route.holds_back else route.previous
         restored = replace(changed, champion=route.control, previous=previous, trials=())
         tried = chain.from_iterable(trial.challengers for trial in route.trials)
-        withdrawn = route.active or tuple(tried)
+        withdrawn = route.active or tuple(dict.fromkeys(tried))
         return Withdrawal(restored, withdrawn, route.control)
     if route.previous is not None:
         restored = replace(changed, champion=route.previous, previous=None)

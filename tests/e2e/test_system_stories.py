@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from time import monotonic
 
 import pytest
 
-from experiments.assignment import bucket
+from experiments.assignment import bucket, holdout_bucket, layer_bucket
+from registry.refs import ModelName
 from serving.client import ControlClient
 from tests.e2e.client import Rows
 from tests.e2e.oracle import Fault, Oracle
@@ -152,3 +154,38 @@ async def test_a_rollback_by_hand_is_obeyed_when_it_is_acknowledged(
     epoch = (await control.route(MODEL))["epoch"]
     after = {(answer.version, answer.epoch) for answer in traffic.since(acknowledged)}
     assert after == {(FAIR, epoch)}
+
+
+async def test_two_experiments_at_once_share_no_user_and_end_each_for_itself(
+    stories: System, control: ControlClient
+):
+    good, bad = "layered-good", "layered-bad"
+    layer = "{{name: users, part: [{}]}}"
+    await stories.hot(control, MODEL, v1=1, v2=1, v3=1)
+    await stories.stand(control, MODEL, FAIR)
+    await control.hold_out(MODEL, "20%", by=BY)
+    slow = "{min_units: 200, min_runtime: 12s, max_runtime: 1d}"
+    async with stories.traffic(control, MODEL, Rows(good, returning=0.3)) as traffic:
+        part = layer.format("0%, 50%")
+        await control.start(experiment(good, BETTER, "[50%]", limits=slow, layer=part), by=BY)
+        part = layer.format("50%, 100%")
+        await control.start(experiment(bad, WORSE, "[20%, 50%]", layer=part), by=BY)
+        assert (await stories.ended(control, bad))["state"] == "rolled_back"
+        assert (await stories.ended(control, good))["state"] == "promoted"
+        await traffic.answered(50)
+    assert traffic.failed == []
+    route = await control.route(MODEL)
+    assert (route["champion"], route["holdout"], route["trials"]) == (BETTER, 2_000, [])
+    for name in (good, bad):
+        await stories.books_balance(control, name, traffic)
+    met = defaultdict(set)
+    for answer in traffic.answers:
+        assert answer.prediction is not None
+        unit = answer.row.unit.encode()
+        place = layer_bucket(unit, layer="users") < 5_000
+        is_held = holdout_bucket(unit, model=ModelName(MODEL)) < 2_000
+        met[answer.prediction.experiment].add((place, is_held))
+    assert met[good] == {(True, False)}
+    assert met[bad] == {(False, False)}
+    assert {(True, True), (False, True)} <= met[None]
+    await control.hold_out(MODEL, "0%", by=BY)
