@@ -86,6 +86,7 @@ def _of_its_own(rng: Generator) -> Declaration:
             baseline=None if guardrail.baseline is None else float(rng.uniform(2.0, 4.0)),
         )
 
+    assert DECLARED.goal is not None
     return replace(
         DECLARED,
         ramp=tuple(BasisPoints(share + int(rng.integers(-99, 100))) for share in RAMP),

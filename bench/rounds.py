@@ -49,6 +49,7 @@ def _turn(field: Field, server: Server, number: int, seconds: int) -> Iterator[S
             for target in field.targets[server.name]:
                 question = field.questions[size][server.dialect]
                 load = field.load(target, question, connections, seconds)
+                field.drain(target, question)
                 yield Sample(number, target.name, size, connections, load)
 
 

@@ -6,16 +6,21 @@ memory and get no time, so rounds can interleave without a start in each of them
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Protocol
+from urllib.request import Request, urlopen
 
-from bench.load import Generator, Load, Target, UnreadableLoad, measured
+from bench.load import PATIENCE, Generator, Load, Target, UnreadableLoad, measured
 from bench.processes import Group
 from bench.questions import Dialect, Question
 
 READY_WITHIN = 120.0
+
+DRAINED_BY = 4
+"""Requests, one after another, of which each process that has the model gets one most likely."""
 
 
 class DoesNotServe(RuntimeError):
@@ -112,7 +117,7 @@ class Field:
         until = time.monotonic() + patience
         while True:
             try:
-                load = self.load(target, question, 8, 1)
+                load = self.load(target, question, 1, 1)
             except UnreadableLoad as error:
                 why = str(error)
             else:
@@ -122,6 +127,18 @@ class Field:
             if time.monotonic() > until:
                 raise DoesNotServe(f"{target.name} does not answer {question.size} right: {why}")
             time.sleep(0.2)
+
+    def drain(self, target: Target, question: Question) -> None:
+        """Wait until a target has done with what clients asked that have left.
+
+        A generator that stops leaves a request behind on each connection, which would be part of
+        what is measured next. Whoever comes after them is answered after them.
+        """
+        body = question.body.read_bytes()
+        for path, _ in product(target.paths, range(DRAINED_BY)):
+            request = Request(f"{target.url}{path}", body, {"Content-Type": "application/json"})
+            with suppress(OSError), urlopen(request, timeout=PATIENCE) as answer:
+                answer.read()
 
     def _await(self, server: Server) -> None:
         for target in self.targets[server.name]:

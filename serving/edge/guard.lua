@@ -19,25 +19,17 @@ function guard.limit(in_flight, crowded_from)
     most, crowded = in_flight, crowded_from
 end
 
-local function load(txn, host)
-    return txn.c:table_conn_cur(host, 'in_flight')
-end
-
 function guard.is_crowded(txn, host)
-    return load(txn, host) >= crowded
+    return txn.c:table_conn_cur(host, 'in_flight') >= crowded
 end
 
--- Returns whether a side of a route may be asked now, and whether its request counts. While the
--- champion's hosts are crowded only its own requests are let in, and they are none of an experiment:
--- whoever is turned away would be missing in one arm alone.
-function guard.admit(txn, model, route, chosen)
-    local under_way = load(txn, route.host)
-    if under_way < crowded then
-        return true, true
-    end
+-- Returns whether a side of a route may be asked while the champion's hosts are crowded. Only its own
+-- requests are let in then, and they are none of an experiment: whoever is turned away would be
+-- missing in one arm alone.
+function guard.admit(model, route, chosen, under_way)
     local own = chosen.version == route.version
     if own and under_way < most then
-        return true, false
+        return true
     end
     incidents.count(model, own and 'shed_champion' or 'shed_challenger')
     return false
@@ -85,11 +77,9 @@ local function of(windows, name)
     return window
 end
 
--- Takes note of a request.
-function guard.ask(model, route)
-    if route.has_budget then
-        add_at(of(asked, model), os.time())
-    end
+-- Takes note of a request of a model with a trial that has a budget.
+function guard.ask(model)
+    add_at(of(asked, model), os.time())
 end
 
 -- Returns whether another version may answer for a failing challenger of the trial, and if so takes

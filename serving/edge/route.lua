@@ -10,14 +10,14 @@
 
 local key_file, map_file, longest, in_flight, crowded, too_large, chunked_too_large, overloaded,
     too_many_uploads = ...
-longest = tonumber(longest)
+longest, in_flight, crowded = tonumber(longest), tonumber(in_flight), tonumber(crowded)
 
 local assignment = require('assignment')
 local guard = require('guard')
 local incidents = require('incidents')
 local routes = require('routes')
 
-guard.limit(tonumber(in_flight), tonumber(crowded))
+guard.limit(in_flight, crowded)
 
 local DRAINED_BYTES = 256 * 1024 * 1024
 
@@ -61,19 +61,23 @@ core.register_action('assign', {'http-req'}, function(txn)
         txn:set_var('txn.refused', 'route_unreadable')
         return
     end
+    -- Asked here, because a deeper stack is one that Lua has to make anew for each request.
+    local under_way = txn.c:table_conn_cur(route.host, 'in_flight')
     local chosen, trial, slot, shadow = assignment.assign(txn, route)
     if chosen == nil then
         txn:set_var('txn.refused', trial)
         return
     end
-    local admitted, counts = guard.admit(txn, model, route, chosen)
-    if not admitted then
-        txn:set_var('txn.refused', 'overloaded')
-        return
-    elseif not counts then
+    if under_way >= crowded then
+        if not guard.admit(model, route, chosen, under_way) then
+            txn:set_var('txn.refused', 'overloaded')
+            return
+        end
         chosen, trial, slot, shadow = route.champion, nil, '-', nil
     end
-    guard.ask(model, route)
+    if route.has_budget then
+        guard.ask(model)
+    end
     txn:set_var('txn.epoch', route.epoch)
     txn:set_var('txn.version', chosen.version)
     txn:set_var('txn.path', chosen.path)

@@ -115,7 +115,7 @@ local said = {}
 for _, event in ipairs({%s}) do
     now = event[1]
     if event[2] then
-        guard.ask('m', {has_budget = true})
+        guard.ask('m')
     else
         said[#said + 1] = guard.fail_over('m', {experiment = 'e', budget = %d}) and '1' or '0'
     end
