@@ -86,6 +86,16 @@ class Figures:
         found = self._paired(EDGE, BARE, "small", 1, lambda load: load.p50_ms)
         return round(median(edge - bare for edge, bare in found), 3) if found else None
 
+    def near(self, ceilings: Mapping[str, float]) -> list[str]:
+        """Return what was served at more than half of what the generator manages by itself."""
+        return [
+            f"{target} on {connections}"
+            for (target, size, connections), by_round in self._loads.items()
+            if size == "small"
+            and (ceiling := ceilings.get(str(connections)))
+            and median(load.per_second for load in by_round.values()) > ceiling / 2
+        ]
+
     def answers(self, target: str) -> int:
         """Return how many answers a target gave in all."""
         return sum(

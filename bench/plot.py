@@ -40,7 +40,8 @@ def draw(results: Results, path: Path) -> None:
             axis.margins(x=0.18)
             axis.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("right answers a second: median of the rounds, least to most", fontsize=10)
-    figure.suptitle("One scikit-learn model on two cores", fontsize=13)
+    cores, rounds = results["machine"].get("cores"), results["rounds"]
+    figure.suptitle(f"One scikit-learn model, {cores} cores, {rounds} rounds", fontsize=13)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -1,7 +1,7 @@
 """Processes that the bench starts: found again by a mark in their environment, stopped, ended.
 
 Whatever they start inherits the mark, so a whole Ray is one group like any single server. Nothing
-without the mark is ever touched.
+is ever touched that has not the mark, or was not started by what has it.
 """
 
 import os
@@ -124,11 +124,20 @@ def end_marked(start: str) -> None:
 
 
 def _marked(start: str) -> Iterator[psutil.Process]:
+    """Yield processes with the mark, and what they started: Redis writes over its environment."""
+    alive: dict[int, psutil.Process] = {}
+    parents: dict[int, int] = {}
+    mine: set[int] = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            marked = process.environ().get(MARK, "").startswith(start)
-            if marked and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                yield process
+            if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+                continue
+            alive[process.pid], parents[process.pid] = process, process.ppid()
+            if process.environ().get(MARK, "").startswith(start):
+                mine.add(process.pid)
+    while more := {pid for pid in alive if parents[pid] in mine} - mine:
+        mine |= more
+    yield from (alive[pid] for pid in mine)
 
 
 @contextmanager

@@ -248,7 +248,11 @@ class Bench:
             "evidence": self.evidence,
             "throughput": figures.table(),
             "facilities": facilities,
-            "generator": {"name": self.field.generator.name, "per_second": self.ceilings},
+            "generator": {
+                "name": self.field.generator.name,
+                "per_second": self.ceilings,
+                "held_back": figures.near(self.ceilings),
+            },
             "rounds": self.asked.rounds,
             "seconds": self.asked.seconds,
             "turns": TURNS,

@@ -38,7 +38,7 @@ def show(results: Results, console: Console) -> None:
 
 
 def _throughput(results: Results, size: str, title: str) -> Table:
-    table = Table(title=f"{title}: right answers a second (least to most), p50", box=box.SIMPLE)
+    table = Table(title=f"{title}: right answers a second, p50; least to most", box=box.SIMPLE)
     table.add_column("")
     for connections in CONNECTIONS:
         table.add_column(f"{connections} connection{'s' * (connections > 1)}", justify="right")
@@ -53,10 +53,10 @@ def _throughput(results: Results, size: str, title: str) -> Table:
 def _cell(found: dict[str, dict[str, float]] | None) -> str:
     if not found:
         return "-"
-    rate, p50 = found["per_second"], found["p50_ms"]
-    wrong = f" [red]{found['failures']} failed[/]" if found["failures"] else ""
-    spread = f"({rate['min']:,.0f} to {rate['max']:,.0f})"
-    return f"{rate['median']:,.0f} {spread} {p50['median']:.2f} ms{wrong}"
+    rate, p50 = found["per_second"], found["p50_ms"]["median"]
+    wrong = f"\n[red]{found['failures']} failed[/]" if found["failures"] else ""
+    spread = f"[dim]{rate['min']:,.0f} to {rate['max']:,.0f}[/]"
+    return f"{rate['median']:,.0f}  {p50:.2f} ms\n{spread}{wrong}"
 
 
 def _bars(results: Results) -> Table:
@@ -75,6 +75,8 @@ def _sentences(results: Results) -> Iterator[str]:
     generator = results["generator"]
     ceilings = ", ".join(f"{n}: {rate:,.0f}/s" for n, rate in generator["per_second"].items())
     yield f"Load generator: {generator['name']}; before HAProxy's `return 200` alone: {ceilings}."
+    if held_back := generator["held_back"]:
+        yield f"[bold red]The generator itself may hold back: {', '.join(held_back)}.[/]"
     yield f"{results['rounds']} rounds of {results['seconds']} s a figure. {results['turns']}"
     for edges, found in results["rollback_ms"].get("by_edges", {}).items():
         yield (

@@ -66,6 +66,12 @@ def test_added_latency_is_the_median_difference_at_one_connection() -> None:
     assert found.added_p50_ms() == 0.4
 
 
+def test_a_generator_that_is_hardly_faster_than_what_it_loads_is_noticed() -> None:
+    found = Figures([sample(1, "edge", 51), sample(1, "bare", 49), sample(1, "handles", 99, 1)])
+    assert found.near({"8": 100.0}) == ["edge on 8"]
+    assert found.near({}) == []
+
+
 def test_the_table_holds_medians_spread_and_failures() -> None:
     found = Figures(
         [sample(1, "edge", 10, failures=1), sample(2, "edge", 30), sample(3, "edge", 20)]
