@@ -165,7 +165,7 @@ def _values(settings: Settings) -> dict[str, object]:
         "maxconn": clients * _CONNECTIONS_PER_CLIENT + _SCRAPES,
         "source_connections": source,
         "source_most": source * 5 // 4,
-        "source_uploads": max(1, source // 8),
+        "source_uploads": max(1, source // 8) if settings.source_connections else clients,
         "in_flight": settings.version_in_flight,
         "crowded": settings.version_in_flight * 4 // 5,
         "client_timeout": client_timeout,

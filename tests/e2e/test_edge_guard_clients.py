@@ -157,9 +157,11 @@ def test_one_address_has_so_many_connections_and_no_more(opened: Opened) -> None
 def test_an_address_may_be_let_have_any_number_of_connections(opened: Opened) -> None:
     with running_edge(source_connections=0) as edge:
         edge.route()
-        for _ in range(50):
-            opened(edge, b"")
+        for kind in ("nothing", "large body"):
+            for _ in range(50):
+                opened(edge, SLOW_REQUESTS[kind])
         assert edge.client().infer().status == 200
+        assert edge.client().infer(body=b"x" * LARGE).status == 200
 
 
 def await_tracked(edge: Edge, table: str, count: int) -> None:
