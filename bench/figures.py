@@ -96,15 +96,6 @@ class Figures:
             and median(load.per_second for load in by_round.values()) > ceiling / 2
         ]
 
-    def answers(self, target: str) -> int:
-        """Return how many answers a target gave in all."""
-        return sum(
-            load.answers
-            for (name, _, _), by_round in self._loads.items()
-            for load in by_round.values()
-            if name == target
-        )
-
     def _rates(self, target: str, size: str, connections: int) -> dict[int, float]:
         by_round = self._loads.get((target, size, connections), {})
         return {number: load.per_second for number, load in by_round.items()}

@@ -186,10 +186,9 @@ class Bench:
         """Ask until the edge has answered as many requests as wanted."""
         target = Target(EDGE, system.edges[0], (PATH,))
         question = self.field.questions["small"][Dialect.OPEN_INFERENCE]
-        answered = Figures(self.samples).answers(EDGE)
-        while answered < self.asked.requests:
-            answered += self.field.load(target, question, MEMORY_CONNECTIONS, 10).answers
+        while (answered := self.field.answered[EDGE]) < self.asked.requests:
             self.tell(f"{answered:,} of {self.asked.requests:,} requests answered")
+            self.field.load(target, question, MEMORY_CONNECTIONS, 10)
         self._memory(system, "after_requests")
 
     def _evidence(self, system: Tiltyard) -> None:
@@ -199,9 +198,12 @@ class Bench:
             before = counted(shown)
             time.sleep(3)
             shown = system.do("experiment", "show", "bench")
-        lost = shown["evidence"]["lost_bytes"]
-        self.evidence = {"counted": counted(shown), "lost_bytes": lost}
-        self.tell(f"the experiment has counted {counted(shown):,} requests and lost {lost} bytes")
+        self.evidence = {
+            "answered": self.field.answered[EDGE],
+            "counted": counted(shown),
+            "lost_bytes": shown["evidence"]["lost_bytes"],
+        }
+        self.tell(f"evidence: {self.evidence}")
 
     def _rollback(self, system: Tiltyard) -> None:
         edges = str(len(system.edges))

@@ -5,6 +5,7 @@ memory and get no time, so rounds can interleave without a start in each of them
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class Field:
     Args:
         missing: What went wrong, by name of the server.
         start_seconds: From the start to the first right answer, by name.
+        answered: Answers of each target so far, whatever they were for.
     """
 
     generator: Generator
@@ -67,6 +69,7 @@ class Field:
     targets: dict[str, Sequence[Target]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     start_seconds: dict[str, float] = field(default_factory=dict)
+    answered: Counter[str] = field(default_factory=Counter)
 
     def enter(self, server: Server) -> None:
         """Start a server and freeze it; if it does not serve, it is missing."""
@@ -106,7 +109,9 @@ class Field:
 
     def load(self, target: Target, question: Question, connections: int, seconds: int) -> Load:
         """Return what came of a load."""
-        return measured(self.generator, target, question, connections=connections, seconds=seconds)
+        load = measured(self.generator, target, question, connections=connections, seconds=seconds)
+        self.answered[target.name] += load.answers
+        return load
 
     def await_target(self, target: Target, question: Question, patience: float) -> None:
         """Wait until a target answers right, and warm it up by that.
@@ -139,6 +144,7 @@ class Field:
             request = Request(f"{target.url}{path}", body, {"Content-Type": "application/json"})
             with suppress(OSError), urlopen(request, timeout=PATIENCE) as answer:
                 answer.read()
+                self.answered[target.name] += 1
 
     def _await(self, server: Server) -> None:
         for target in self.targets[server.name]:

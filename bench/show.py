@@ -93,6 +93,9 @@ def _sentences(results: Results) -> Iterator[str]:
         yield f"Memory of {process}: {' -> '.join(f'{size:,.0f}' for size in sizes.values())} MB"
     yield f"Start: {results['start_seconds']} s until everything is ready."
     if evidence := results["evidence"]:
-        yield f"Evidence: {evidence['counted']:,} requests counted, {evidence['lost_bytes']} lost."
+        yield (
+            f"Evidence: {evidence['answered']:,} requests were answered, {evidence['counted']:,} "
+            f"counted (whoever left before the answer, too), {evidence['lost_bytes']} bytes lost."
+        )
     for name, why in results["missing"].items():
         yield f"[bold red]Missing: {name}: {why}[/]"

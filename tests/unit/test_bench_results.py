@@ -40,7 +40,7 @@ def results(tmp_path) -> dict[str, Any]:
     bench.collector = {"events_per_second": 100_000}
     bench.memory = {"edge": {"at_rest": 7.0, "after_requests": 9.0}}
     bench.ceilings = {"1": 10_000.0}
-    bench.evidence = {"counted": 10, "lost_bytes": 0}
+    bench.evidence = {"answered": 9, "counted": 10, "lost_bytes": 0}
     bench.up_seconds = 9.0
     return bench.results() | {"machine": {}, "versions": {}}
 
