@@ -17,7 +17,7 @@ setup: $(READY) ## Install pinned and verified dependencies into .venv
 demo: setup ## Watch models being deployed, tried, promoted and rolled back (under four minutes after set-up)
 	@$(BIN)/tiltyard demo
 
-test: setup ## Run every check and test (about 11 minutes on 2 cores)
+test: setup ## Run every check and test (about 15 minutes on 2 cores)
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest
 
