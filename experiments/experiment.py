@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Self, assert_never
+from functools import lru_cache
+from typing import Final, Self, assert_never
 
 from experiments.codec import decode
 from experiments.decision import (
@@ -29,6 +30,9 @@ from experiments.model import (
 )
 from experiments.store import Stored
 from registry.refs import Version
+
+DECODED_KEPT: Final = 2048
+"""Experiments that need not be decoded again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,5 +218,11 @@ class Experiment:
 
 def read_all(documents: Mapping[str, Stored]) -> list[tuple[Experiment, int]]:
     """Return experiments with their revisions, in the order in which they were started."""
-    found = [(decode(Experiment, stored.body), stored.revision) for stored in documents.values()]
+    found = [(_decoded(stored.body), stored.revision) for stored in documents.values()]
     return sorted(found, key=lambda pair: pair[0].started_at)
+
+
+@lru_cache(maxsize=DECODED_KEPT)
+def _decoded(body: bytes) -> Experiment:
+    """Return the experiment that `body` is. Most are over, and read again at every look."""
+    return decode(Experiment, body)

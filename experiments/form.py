@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from experiments.audience import MOST_CONDITIONS
 from experiments.audience_form import ConditionForm
@@ -45,6 +45,15 @@ ModelText = Annotated[
 ExperimentText = Annotated[str, accepted_by(experiment_name, _NAMING)]
 LayerText = Annotated[str, accepted_by(layer_name, _NAMING)]
 UnitText = Annotated[str, accepted_by(parse_unit, f"use {FORMS}; a header is {HEADING}")]
+
+
+def _at_most_all(share: int) -> int:
+    if share > WHOLE:
+        raise Wrong(f"must be at most 100%, not {_share(share)}")
+    return share
+
+
+Part = Annotated[Share, AfterValidator(_at_most_all)]
 
 
 class LimitsForm(Form):
@@ -113,26 +122,16 @@ class SegmentsForm(Form):
 
 
 class FailoverForm(Form):
-    budget: Share
-
-    @field_validator("budget")
-    @classmethod
-    def _is_a_share(cls, budget: int) -> int:
-        if budget > WHOLE:
-            raise Wrong(f"must be at most 100%, not {_share(budget)}")
-        return budget
+    budget: Part
 
 
 class LayerForm(Form):
     name: LayerText
-    part: list[Share] = Field(min_length=2, max_length=2)
+    part: list[Part] = Field(min_length=2, max_length=2)
 
     @field_validator("part")
     @classmethod
-    def _is_a_part(cls, part: list[int]) -> list[int]:
-        for index, share in enumerate(part):
-            if share > WHOLE:
-                raise Wrong(f"must be at most 100%, not {_share(share)}", index)
+    def _begins_before_it_ends(cls, part: list[int]) -> list[int]:
         if part[0] >= part[1]:
             raise Wrong(f"must be above {_share(part[0])}, where the part begins", 1)
         return part

@@ -23,6 +23,8 @@ ROLLBACK_SECONDS = 5.0
 ASK_SECONDS = 1.0
 """How long it waits to be told what an edge serves now."""
 
+REPEATED = "Already withdrawn there: nothing was changed."
+
 STOPPED = "HAProxy does not run there; it will start with this route."
 
 RETRY = 0.05
@@ -35,7 +37,7 @@ class Order:
 
     Args:
         to: The version to go back to; None for what the route says.
-        force: Go back even to a version that is not hot.
+        force: Go back even to a version that is not hot, or once more within moments.
         withdrawn: Versions that may be taken away, so that being told twice takes away no more;
             empty for whatever is on trial, or else the champion.
     """
@@ -89,7 +91,7 @@ async def break_glass(edges: Sequence[Settings], order: Order) -> RolledBack:
     """
     began = monotonic()
     if not order.withdrawn and len(edges) > 1:
-        order = replace(order, withdrawn=await _served_last(edges, order.model))
+        order = replace(order, withdrawn=await _served_last(edges, order))
     acknowledged: dict[str, float] = {}
     done: dict[str, _Done] = {}
     refused: dict[str, TiltyardError] = {}
@@ -107,6 +109,7 @@ async def break_glass(edges: Sequence[Settings], order: Order) -> RolledBack:
     if not done:
         raise refused[(*silent, *names)[0]]
     any_of_them = next(iter(done.values()))
+    repeated = {name: REPEATED for name, each in done.items() if each.is_repeated}
     stopped = {name: STOPPED for name, each in done.items() if not each.haproxy_up}
     return RolledBack(
         model=order.model,
@@ -118,7 +121,7 @@ async def break_glass(edges: Sequence[Settings], order: Order) -> RolledBack:
         acknowledged=acknowledged,
         waited=(monotonic() - began) * 1000,
         receipt=None,
-        said={name: refused[name].message for name in names} | stopped,
+        said={name: refused[name].message for name in names} | repeated | stopped,
         break_glass=True,
     )
 
@@ -130,6 +133,7 @@ class _Done:
     withdrawn: tuple[Version, ...]
     to_version: Version
     haproxy_up: bool
+    is_repeated: bool
 
 
 async def _roll_back(edge: Settings, order: Order) -> _Done:
@@ -149,14 +153,18 @@ async def _roll_back(edge: Settings, order: Order) -> _Done:
 
 
 async def _told(edge: Settings, order: Order) -> _Done:
-    body: dict[str, str | list[int]] = {"model": order.model, "by": order.by, "why": order.why}
-    if order.withdrawn:
-        body["withdrawn"] = list(order.withdrawn)
+    body: dict[str, Any] = {"model": order.model, "by": order.by, "why": order.why}
+    body |= {"withdrawn": order.withdrawn, "force": order.force}
     answer = await _ask(edge, "POST", "/rollback", within=ROLLBACK_SECONDS, json=body)
     if answer.status_code >= 400:
         raise Refused.from_problem(answer.json())
     found = answer.json()
-    return _Done(tuple(map(Version, found["withdrawn"])), Version(found["to"]), found["haproxy_up"])
+    return _Done(
+        tuple(map(Version, found["withdrawn"])),
+        Version(found["to"]),
+        found["haproxy_up"],
+        found["repeated"],
+    )
 
 
 async def _instead_of_the_agent(edge: Settings, order: Order) -> _Done:
@@ -168,19 +176,26 @@ async def _instead_of_the_agent(edge: Settings, order: Order) -> _Done:
         in_place_of_the_agent(edge, store) as agent,
     ):
         done = await agent.roll_back(
-            order.model, by=order.by, why=order.why, withdrawn=order.withdrawn
+            order.model,
+            by=order.by,
+            why=order.why,
+            withdrawn=order.withdrawn,
+            force=order.force,
         )
-    return _Done(done.withdrawn, done.to_version, agent.haproxy_up)
+    return _Done(done.withdrawn, done.to_version, agent.haproxy_up, done.is_repeated)
 
 
-async def _served_last(edges: Sequence[Settings], model: ModelName) -> tuple[Version, ...]:
+async def _served_last(edges: Sequence[Settings], order: Order) -> tuple[Version, ...]:
     """Return what is to be withdrawn everywhere, so that no edge goes back further than others.
 
     One that was rolled back by hand before has nothing to say here: asked once more, it would go
-    back to the version before.
+    back to the version before. If all of them were moments ago, it is that rollback once more.
     """
     from experiments.codec import decode
     from serving.edge.report import EdgeReport
+    from serving.routes import is_recent
+
+    model = order.model
 
     async def report(edge: Settings) -> EdgeReport | None:
         with suppress(EdgeUnavailable, ValueError):
@@ -191,6 +206,10 @@ async def _served_last(edges: Sequence[Settings], model: ModelName) -> tuple[Ver
     found = await asyncio.gather(*map(report, edges))
     reports = [each for each in found if each is not None and model in each.routes]
     forward = [each for each in reports if model not in each.break_glass]
+    if not forward and not order.force:
+        recent = [each for each in reports if is_recent(each.routes[model].at, each.at)]
+        if gone := {version for each in recent for version in each.withdrawn.get(model, ())}:
+            return tuple(sorted(gone))
     routes = [each.routes[model] for each in forward or reports]
     tried = {version for route in routes for version in route.active}
     return tuple(sorted(tried or {route.champion for route in routes}))

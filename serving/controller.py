@@ -218,7 +218,7 @@ class Controller:
         self, experiment: Experiment, decision: Decision, evidence: Evidence, now: datetime
     ) -> str:
         route = (await self._records.route(experiment.declaration.model)).value
-        previous = await self._records.receipt_before(route, experiment)
+        previous = await self._records.receipt_before(route.receipt, experiment)
         return await self._records.keep_receipt(
             Receipt(
                 model=experiment.declaration.model,

@@ -62,11 +62,11 @@ class Intake:
     async def take(self, body: bytes) -> list[Result]:
         """Count every outcome in the body of a request, each judged by itself.
 
-        While the store is away, those with a genuine prediction id are kept and counted later.
+        While the store is away, those with a genuine prediction id are kept and counted later; if
+        too much is waiting already, all of them are refused with `SpoolFull`.
 
         Raises:
             MalformedJson, MalformedBody, TooManyOutcomes: nothing was counted.
-            SpoolFull: the store is away and too much is waiting for it.
         """
         outcomes = parse_outcomes(body)
         now = self._clock()
@@ -74,9 +74,9 @@ class Intake:
         try:
             return await self._count(outcomes, judged, now)
         except StoreUnavailable:
-            await self._keep(body, judged, now)
+            kept = await self._keep(body, judged, now)
             return [
-                Result("refused", found) if isinstance(found, TiltyardError) else Result(SPOOLED)
+                Result("refused", found) if isinstance(found, TiltyardError) else kept
                 for found in judged
             ]
 
@@ -114,16 +114,17 @@ class Intake:
 
     async def _keep(
         self, body: bytes, judged: list[Prediction | InvalidPrediction], now: datetime
-    ) -> None:
+    ) -> Result:
+        """Keep a request for later; return what became of those in it with genuine ids."""
         genuine = [found for found in judged if isinstance(found, Prediction)]
         # Whoever sends nothing but forged ids takes no room from the others.
-        if not genuine:
-            return
-        try:
-            await asyncio.to_thread(self._spool.keep, body, now)
-        except SpoolFull:
-            self._refusals.note(genuine)
-            raise
+        if genuine:
+            try:
+                await asyncio.to_thread(self._spool.keep, body, now)
+            except SpoolFull as error:
+                self._refusals.note(genuine)
+                return Result("refused", error)
+        return Result(SPOOLED)
 
     def _verified(self, outcome: Outcome) -> Prediction | InvalidPrediction:
         try:

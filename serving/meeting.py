@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from experiments.assignment import (
     NO_SEGMENT,
+    Assigned,
     assign,
     holdout_bucket,
     layer_bucket,
@@ -61,15 +62,7 @@ def meet(route: Route, asked: Asked, *, nonce: str, longest_body: int) -> Met:
     trial = trial_of(route, unit, asked)
     if trial is None:
         return outside
-    met = assign(
-        unit,
-        salt=trial.salt,
-        challengers=trial.challengers,
-        control=route.control,
-        cut=trial.cut,
-        floor=trial.floor,
-        dropped=trial.dropped,
-    )
+    met = assigned(trial, route.control, unit)
     number = None if named is None else slot(unit, salt=trial.salt)
     if trial.shadow:
         repeats = met.version != route.control
@@ -78,6 +71,19 @@ def meet(route: Route, asked: Asked, *, nonce: str, longest_body: int) -> Met:
     if trial.segments is not None:
         place = segment(asked.header(trial.segments.header), trial.segments.values)
     return Met(met.version, trial.experiment, met.variant, number, place)
+
+
+def assigned(trial: Trial, control: Version, unit: bytes) -> Assigned:
+    """Return what a unit of a trial meets in it, or would meet if it is a shadow."""
+    return assign(
+        unit,
+        salt=trial.salt,
+        challengers=trial.challengers,
+        control=control,
+        cut=trial.cut,
+        floor=trial.floor,
+        dropped=trial.dropped,
+    )
 
 
 def trial_of(route: Route, unit: bytes, asked: Asked) -> Trial | None:

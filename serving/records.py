@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import Final, Generic, TypeVar
 
 from experiments.codec import decode, encode
 from experiments.errors import UnknownExperiment, UnknownReceipt
@@ -12,7 +13,7 @@ from experiments.experiment import Experiment, read_all
 from experiments.model import ExperimentName
 from experiments.receipts import ByHand, Receipt, content_of, receipt_id
 from experiments.spec import spec_hash
-from experiments.store import ANY, Fence, Kind, Store
+from experiments.store import ANY, Fence, Kind, Store, Write
 from experiments.trail import Trail
 from registry.errors import UnknownModel
 from registry.refs import ModelName
@@ -28,6 +29,26 @@ class Held(Generic[T]):
 
     value: T
     revision: int
+
+
+NO_DRAFTS: Final[Mapping[str, Receipt]] = MappingProxyType({})
+
+
+def route_write(route: Route, *, expected: int) -> Write:
+    """Return what publishes a route."""
+    return Write(Kind.ROUTE, route.model, encode(Route, route), expected)
+
+
+def experiment_write(experiment: Experiment, *, expected: int) -> Write:
+    """Return what keeps an experiment."""
+    name = experiment.declaration.name
+    return Write(Kind.EXPERIMENT, name, encode(Experiment, experiment), expected)
+
+
+def receipt_write(receipt: Receipt) -> Write:
+    """Return what keeps a receipt, under its id. Keeping it twice is keeping it once."""
+    content = content_of(receipt)
+    return Write(Kind.RECEIPT, receipt_id(content), content, ANY)
 
 
 class Records:
@@ -50,13 +71,18 @@ class Records:
         Raises:
             UnknownModel: the model has no route: nothing of it was ever deployed and hot.
         """
-        stored = await self._store.read(Kind.ROUTE, model)
-        if stored is None:
+        held = await self.route_if_any(model)
+        if held is None:
             raise UnknownModel(
                 f"No version of {model!r} serves traffic.",
                 next_step="Deploy a version: `tiltyard deploy MODEL VERSION`.",
             )
-        return Held(decode(Route, stored.body), stored.revision)
+        return held
+
+    async def route_if_any(self, model: ModelName) -> Held[Route] | None:
+        """Return a model's route; None if nothing of it serves traffic."""
+        stored = await self._store.read(Kind.ROUTE, model)
+        return Held(decode(Route, stored.body), stored.revision) if stored else None
 
     async def write_route(self, route: Route, *, expected: int, fence: Fence | None = None) -> int:
         """Publish a route.
@@ -65,10 +91,10 @@ class Records:
             StaleRevision: the route was changed since it was read.
             LeaseLost: `fence` is no longer the leader's.
         """
-        body = encode(Route, route)
-        return await self._store.write(
-            Kind.ROUTE, route.model, body, expected=expected, fence=fence
+        (revision,) = await self._store.write_all(
+            [route_write(route, expected=expected)], fence=fence
         )
+        return revision
 
     async def experiments(self) -> list[Held[Experiment]]:
         """Return every experiment, in the order in which they were started."""
@@ -103,19 +129,16 @@ class Records:
             StaleRevision: it was changed since it was read.
             LeaseLost: `fence` is no longer the leader's.
         """
-        name = experiment.declaration.name
-        body = encode(Experiment, experiment)
-        revision = await self._store.write(
-            Kind.EXPERIMENT, name, body, expected=expected, fence=fence
+        (revision,) = await self._store.write_all(
+            [experiment_write(experiment, expected=expected)], fence=fence
         )
         return Held(experiment, revision)
 
     async def keep_receipt(self, receipt: Receipt) -> str:
-        """Keep a receipt and return its id. Keeping it twice is keeping it once."""
-        content = content_of(receipt)
-        name = receipt_id(content)
-        await self._store.write(Kind.RECEIPT, name, content, expected=ANY)
-        return name
+        """Keep a receipt and return its id."""
+        write = receipt_write(receipt)
+        await self._store.write_all([write])
+        return write.name
 
     async def keep_act(
         self,
@@ -134,31 +157,60 @@ class Records:
             route: The model's, until then.
             experiment: That the act is about.
         """
+        latest = route.receipt if route else None
         return await self.keep_receipt(
-            Receipt(
-                model=model,
-                at=at,
-                by=by,
-                act=ByHand(action, reasons),
-                plan=experiment.plan if experiment else None,
-                evidence=None,
-                previous=await self.receipt_before(route, experiment),
-                spec_hash=spec_hash(experiment.declaration) if experiment else None,
+            await self.draft_act(
+                action, reasons, model=model, by=by, at=at, latest=latest, experiment=experiment
             )
         )
 
+    async def draft_act(
+        self,
+        action: str,
+        reasons: tuple[str, ...],
+        *,
+        model: ModelName,
+        by: str,
+        at: datetime,
+        latest: str | None,
+        experiment: Experiment | None = None,
+        drafts: Mapping[str, Receipt] = NO_DRAFTS,
+    ) -> Receipt:
+        """Return the receipt of such an act, to be kept with what it is about.
+
+        Args:
+            latest: The model's receipt until then.
+            drafts: As for `receipt_before`.
+        """
+        return Receipt(
+            model=model,
+            at=at,
+            by=by,
+            act=ByHand(action, reasons),
+            plan=experiment.plan if experiment else None,
+            evidence=None,
+            previous=await self.receipt_before(latest, experiment, drafts=drafts),
+            spec_hash=spec_hash(experiment.declaration) if experiment else None,
+        )
+
     async def receipt_before(
-        self, route: Route | None, experiment: Experiment | None
+        self,
+        latest: str | None,
+        experiment: Experiment | None,
+        *,
+        drafts: Mapping[str, Receipt] = NO_DRAFTS,
     ) -> str | None:
         """Return the receipt that the next one of an experiment follows.
 
         It is the latest of the model, for experiments may run beside each other. A crash can have
         kept the route from learning of the experiment's last: then it is that one.
+
+        Args:
+            drafts: Receipts that are still to be kept, by id; `latest` may be one of them.
         """
-        latest = route.receipt if route else None
         own = experiment.receipt if experiment else None
-        if own is not None and latest is not None:
-            async for name, _ in self._chain(latest):
+        if own not in (None, latest) and latest is not None:
+            async for name, _ in self._chain(latest, drafts):
                 if name == own:
                     return latest
         return own or latest
@@ -203,14 +255,18 @@ class Records:
         newest_first = sorted(placed.values(), key=itemgetter(0, 1, 2), reverse=True)
         return [(name, receipt) for _, _, name, receipt in newest_first]
 
-    async def _chain(self, end: str) -> AsyncIterator[tuple[str, Receipt]]:
+    async def _chain(
+        self, end: str, drafts: Mapping[str, Receipt] = NO_DRAFTS
+    ) -> AsyncIterator[tuple[str, Receipt]]:
         """Give a receipt and all that it follows, as far back as they are kept."""
         name: str | None = end
         while name is not None:
-            found = await self._store.read(Kind.RECEIPT, name)
-            if found is None:
-                return
-            receipt = decode(Receipt, found.body)
+            receipt = drafts.get(name)
+            if receipt is None:
+                found = await self._store.read(Kind.RECEIPT, name)
+                if found is None:
+                    return
+                receipt = decode(Receipt, found.body)
             yield name, receipt
             name = receipt.previous
 

@@ -7,16 +7,16 @@ nothing here sends users to a version that no edge sends them to already.
 from dataclasses import replace
 
 from experiments.experiment import Experiment
-from experiments.lifecycle import Event, serves_challenger
+from experiments.lifecycle import serves_challenger
 from experiments.store import Fence
 from registry.refs import ModelName
 from serving.clock import Clock
 from serving.intent import CONTROLLER, giving_way, is_tried
 from serving.lanes import is_lane
 from serving.records import Held, Records
-from serving.rollback import ROLLBACK
+from serving.rollback import ended
 from serving.routes import Route
-from serving.switch import Switch
+from serving.switch import Move, Switch
 
 REPAIR = "repair"
 """What a receipt calls a trial that was taken out of a route because nothing is known of it."""
@@ -53,7 +53,7 @@ class Recovery:
         for name, override in (await self._records.overrides()).items():
             held = (await self._records.routes()).get(override.model)
             if held is None or not _is_taken_over(override, held.value):
-                await self._take_over(override, held.value if held else None, fence)
+                await self._take_over(override, fence)
             await self._records.forget_override(name)
             acted.append(f"{override.model}: rollback made at an edge taken over ({name})")
         return acted
@@ -133,34 +133,27 @@ class Recovery:
         raised = replace(route, epoch=route.epoch + 1)
         await self._records.write_route(raised, expected=known.revision, fence=fence)
 
-    async def _take_over(self, override: Route, route: Route | None, fence: Fence) -> None:
-        running = await self._records.running(override.model)
-        why = f"At an edge: {override.why}"
-        receipt = ""
-        for held in running or (None,):
-            receipt = await self._records.keep_act(
-                ROLLBACK,
-                (why,),
-                model=override.model,
+    async def _take_over(self, override: Route, fence: Fence) -> None:
+        model = override.model
+
+        async def plan() -> Move:
+            held = await self._records.route_if_any(model)
+            receipt, beside = await ended(
+                self._records,
+                model,
+                await self._records.running(model),
+                held.value.receipt if held else None,
                 by=override.by,
+                why=f"At an edge: {override.why}",
                 at=override.at,
-                route=replace(route, receipt=receipt or route.receipt) if route else None,
-                experiment=held.value if held else None,
+                now=self._clock(),
+                # Over since the edge was told, however long it took to get about.
+                ended_at=override.at,
             )
-            if held is None:
-                continue
-            stopped = held.value.after(
-                Event.ROLL_BACK, self._clock(), reasons=(why,), receipt=receipt
-            )
-            # Over since the edge was told, however long it took to get about.
-            over = replace(stopped, ended_at=override.at)
-            await self._records.write_experiment(over, expected=held.revision, fence=fence)
+            epoch = max(override.epoch, held.value.epoch if held else 0) + 1
+            return Move(held, replace(override, epoch=epoch, receipt=receipt), beside)
 
-        async def change(found: Route | None) -> Route:
-            epoch = max(override.epoch, found.epoch if found else 0) + 1
-            return replace(override, epoch=epoch, receipt=receipt)
-
-        await self._switch.change(override.model, change, fence=fence)
+        await self._switch.carry_out(plan, fence=fence)
 
 
 def _is_taken_over(override: Route, route: Route) -> bool:

@@ -4,28 +4,30 @@ The same code serves the API and a person, in every state of an experiment. What
 automatically (`serving.controller`) takes the same path through `Switch`.
 """
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from functools import reduce
 from itertools import chain
 from time import monotonic
 
 from experiments.codec import decode
-from experiments.errors import StaleRevision, StoreUnavailable, UnknownReceipt
+from experiments.errors import StoreUnavailable, UnknownReceipt
 from experiments.experiment import Experiment
 from experiments.lifecycle import Event
 from experiments.receipts import ByHand, Receipt
-from experiments.store import Store
-from registry.refs import Version, VersionRef
+from experiments.store import Store, Write
+from registry.refs import ModelName, Version, VersionRef
 from serving.break_glass import Order, RolledBack, named
 from serving.clock import Clock
 from serving.errors import JustRolledBack, NothingToRollBack, TargetNotHot
-from serving.hosts import HostState, statuses
+from serving.hosts import HostState, HostStatus, statuses
 from serving.intent import restored
 from serving.lanes import has_hosts
-from serving.records import Held, Records
-from serving.routes import Route, withdraw
-from serving.switch import ATTEMPTS, Switch
+from serving.records import Held, Records, experiment_write, receipt_write
+from serving.routes import Route, Withdrawal, is_recent, withdraw
+from serving.switch import Move, Switch
 
 
 class CutShort(StoreUnavailable):
@@ -42,9 +44,6 @@ class CutShort(StoreUnavailable):
 
 ROLLBACK = "rollback"
 """What a receipt calls a rollback that a person ordered."""
-
-CALM = timedelta(seconds=30)
-"""How soon after a rollback another has to be confirmed."""
 
 
 class Rollback:
@@ -71,77 +70,71 @@ class Rollback:
             StoreUnavailable: the store is away, nothing was begun; `break_glass` works.
         """
         began = monotonic()
-        for _ in range(ATTEMPTS):
-            held = await self._records.route(order.model)
-            running = await self._records.running(order.model)
-            planned = _withdrawn(held.value, running, order, self._clock())
-            if order.withdrawn and not set(planned.withdrawn) <= set(order.withdrawn):
-                gone = named(order.withdrawn)
-                raise NothingToRollBack(f"Of {order.model}, {gone} had been withdrawn already.")
-            if not running and order.to is None and not order.force:
-                await self._require_calm(held.value)
-            await require_hot(self._store, planned.target, "a rollback to it", force=order.force)
-            try:
-                return await self._carry_out(order, planned, held.value, running, began)
-            except StaleRevision:
-                # Somebody was quicker: look again, but withdraw nothing else than was meant.
-                order = replace(order, withdrawn=planned.withdrawn)
-            except StoreUnavailable as error:
-                raise CutShort(error.message, withdrawn=planned.withdrawn) from error
-        raise StaleRevision(f"{order.model} kept changing while it was to be rolled back.")
+        meant: Withdrawal | None = None
 
-    async def _carry_out(
-        self,
-        order: Order,
-        planned: "_Planned",
-        found: Route,
-        running: list[Held[Experiment]],
-        began: float,
-    ) -> RolledBack:
-        now = self._clock()
-        reasons = (order.why,)
-        receipt = ""
-        for held in running or (None,):
-            receipt = await self._records.keep_act(
-                ROLLBACK,
-                reasons,
-                model=order.model,
-                by=order.by,
-                at=now,
-                route=replace(found, receipt=receipt or found.receipt),
-                experiment=held.value if held else None,
-            )
-            if held is not None:
-                # First, so that the controller does not put the trial back in between.
-                ended = held.value.after(Event.ROLL_BACK, now, reasons=reasons, receipt=receipt)
-                await self._records.write_experiment(ended, expected=held.revision)
+        async def plan() -> Move:
+            nonlocal meant
+            # Somebody was quicker: look again, but withdraw nothing else than was meant.
+            again = replace(order, withdrawn=meant.withdrawn) if meant else order
+            meant, move = await self._plan(again)
+            return move
 
-        async def change(route: Route | None) -> Route:
-            if route is None:
-                raise StaleRevision(f"{order.model} has lost its route meanwhile.")
-            again = _withdrawn(route, running, order, now)
-            if again.withdrawn != planned.withdrawn:
-                raise StaleRevision(f"The champion of {order.model} has changed meanwhile.")
-            return replace(again.route, receipt=receipt)
-
-        switched = await self._switch.change(order.model, change, began=began)
+        try:
+            switched = await self._switch.carry_out(plan, began=began)
+        except StoreUnavailable as error:
+            if meant is None:
+                raise
+            raise CutShort(error.message, withdrawn=meant.withdrawn) from error
+        assert meant is not None
         return RolledBack(
             model=order.model,
-            withdrawn=planned.withdrawn,
-            to_version=planned.target.version,
+            withdrawn=meant.withdrawn,
+            to_version=meant.to_version,
             edges=switched.obeyed,
             silent=switched.silent,
             lost=switched.lost,
             acknowledged=switched.acknowledged,
             milliseconds=switched.milliseconds,
             waited=switched.waited,
-            receipt=receipt,
+            receipt=switched.after.receipt,
         )
 
-    async def _require_calm(self, route: Route) -> None:
+    async def _plan(self, order: Order) -> tuple[Withdrawal, Move]:
+        """Return what is to be withdrawn, and all that is written for it, from what stands now."""
+        held, running, hosts = await asyncio.gather(
+            self._records.route(order.model),
+            self._records.running(order.model),
+            statuses(self._store),
+        )
+        found, now = held.value, self._clock()
+        known = {each.value.declaration.name for each in running}
+        if any(trial.experiment not in known for trial in found.trials):
+            # It may have begun between two of these reads; it was written before its trial.
+            running = await self._records.running(order.model)
+        withdrawal = _withdrawn(found, running, order, now)
+        if order.withdrawn and not set(withdrawal.withdrawn) <= set(order.withdrawn):
+            gone = named(order.withdrawn)
+            raise NothingToRollBack(f"Of {order.model}, {gone} had been withdrawn already.")
+        if not running and order.to is None and not order.force:
+            await self._require_calm(found, now)
+        target = VersionRef(order.model, withdrawal.to_version)
+        _require_hot(hosts, target, "a rollback to it", force=order.force)
+        receipt, beside = await ended(
+            self._records,
+            order.model,
+            running,
+            found.receipt,
+            by=order.by,
+            why=order.why,
+            at=now,
+            now=now,
+        )
+        return withdrawal, Move(held, replace(withdrawal.route, receipt=receipt), beside)
+
+    async def _require_calm(self, route: Route, now: datetime) -> None:
         """Make sure that two people who press the button at once do not go back twice."""
-        if route.receipt is None:
-            return
+        if route.receipt is None or not is_recent(route.at, now):
+            return  # What led to the route is no later than the route.
         try:
             _, content = await self._records.receipt(route.receipt)
         except UnknownReceipt:
@@ -150,22 +143,77 @@ class Rollback:
         is_rollback = last.act.kind == "roll_back" or (
             isinstance(last.act, ByHand) and last.act.action == ROLLBACK
         )
-        if is_rollback and self._clock() - last.at < CALM:
+        if is_rollback and is_recent(last.at, now):
             raise JustRolledBack(
                 f"{route.model} was rolled back by {last.by} moments ago and stands for version "
                 f"{route.champion}; another rollback would withdraw that too."
             )
 
 
-async def require_hot(store: Store, ref: VersionRef, purpose: str, *, force: bool = False) -> None:
-    """Make sure that `ref` would answer at once; with `force`, that it has been loaded at all.
+async def ended(
+    records: Records,
+    model: ModelName,
+    running: Sequence[Held[Experiment]],
+    latest: str | None,
+    *,
+    by: str,
+    why: str,
+    at: datetime,
+    now: datetime,
+    ended_at: datetime | None = None,
+) -> tuple[str, tuple[Write, ...]]:
+    """Return what is written with the route of a rollback, and the receipt that leads to it.
+
+    That is a receipt for each experiment that runs, or one if there is none, and the experiments'
+    ends. As they come with the route, nobody can find a trial in the one and not in the other and
+    put it back, and no receipt is of something that was not done.
+
+    Args:
+        latest: The receipt that led to the route until then.
+        at: When it was ordered.
+        ended_at: When the experiments were over, if that is known already.
+    """
+    drafts: dict[str, Receipt] = {}
+    writes: list[Write] = []
+    for held in running or (None,):
+        drafted = await records.draft_act(
+            ROLLBACK,
+            (why,),
+            model=model,
+            by=by,
+            at=at,
+            latest=latest,
+            experiment=held.value if held else None,
+            drafts=drafts,
+        )
+        write = receipt_write(drafted)
+        drafts[write.name] = drafted
+        latest = write.name
+        writes.append(write)
+        if held is not None:
+            after = held.value.after(Event.ROLL_BACK, now, reasons=(why,), receipt=latest)
+            over = replace(after, ended_at=ended_at or after.ended_at)
+            writes.append(experiment_write(over, expected=held.revision))
+    assert latest is not None
+    return latest, tuple(writes)
+
+
+async def require_hot(store: Store, ref: VersionRef, purpose: str) -> None:
+    """Make sure that `ref` would answer at once.
 
     Raises:
         TargetNotHot: it would not; the message says what it would take.
     """
-    status = (await statuses(store)).get(ref)
+    _require_hot(await statuses(store), ref, purpose)
+
+
+def _require_hot(
+    found: Mapping[VersionRef, HostStatus], ref: VersionRef, purpose: str, *, force: bool = False
+) -> None:
+    """The same, from what is known of all hosts; with `force`, if it has been loaded at all."""
     if not has_hosts(ref.model):
         return
+    status = found.get(ref)
     if status is None:
         raise TargetNotHot(
             f"{ref} is cold: it is not deployed, so {purpose} cannot be served.",
@@ -180,16 +228,9 @@ async def require_hot(store: Store, ref: VersionRef, purpose: str, *, force: boo
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    route: Route
-    withdrawn: tuple[Version, ...]
-    target: VersionRef
-
-
 def _withdrawn(
     route: Route, running: list[Held[Experiment]], order: Order, now: datetime
-) -> _Planned:
+) -> Withdrawal:
     next_epoch = replace(route, epoch=route.epoch + 1, by=order.by, why=order.why, at=now)
     if running:
         experiments = [held.value for held in running]
@@ -200,16 +241,12 @@ def _withdrawn(
             )
         changed = reduce(restored, experiments, next_epoch)
         if order.to in (None, changed.champion):
-            target = VersionRef(order.model, changed.champion)
             remaining = chain.from_iterable(each.remaining for each in experiments)
-            withdrawn = tuple(dict.fromkeys(remaining))
-            return _Planned(changed, withdrawn, target)
+            return Withdrawal(changed, tuple(dict.fromkeys(remaining)), changed.champion)
     if order.to is None:
-        planned = withdraw(route, by=order.by, why=order.why, at=now)
-        target = VersionRef(order.model, planned.to_version)
-        return _Planned(planned.route, planned.withdrawn, target)
+        return withdraw(route, by=order.by, why=order.why, at=now)
     if order.to == route.champion and not route.trials:
         raise NothingToRollBack(f"{order.model} already stands for version {order.to}.")
     changed = replace(next_epoch, champion=order.to, previous=None, trials=())
     withdrawn = tuple(sorted(route.served - {order.to}))
-    return _Planned(changed, withdrawn, VersionRef(order.model, order.to))
+    return Withdrawal(changed, withdrawn, order.to)

@@ -226,11 +226,25 @@ class Withdrawal:
 
     Args:
         withdrawn: Every version that traffic is taken away from.
+        is_repeated: They had been withdrawn before, and nothing was changed.
     """
 
     route: Route
     withdrawn: tuple[Version, ...]
     to_version: Version
+    is_repeated: bool = False
+
+
+CALM = timedelta(seconds=30)
+"""How soon after a rollback another has to be confirmed."""
+
+
+def is_recent(rolled_back_at: datetime, now: datetime) -> bool:
+    """Whether another rollback may well be the second hand on the same button.
+
+    A clock that was put back meanwhile makes nothing recent for long.
+    """
+    return abs(now - rolled_back_at) < CALM
 
 
 def withdraw(route: Route, *, by: str, why: str, at: datetime) -> Withdrawal:

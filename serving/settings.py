@@ -3,12 +3,17 @@
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.edge.partition import PartitionPolicy
 from serving.errors import UnreadableRunningFile
+
+EDGE_PATIENCE: Final = timedelta(seconds=3)
+"""How long a change of a route waits for edges, and therefore the longest `edge_lease`: with a
+longer one every change would wait in vain for an edge that has just died."""
 
 
 class Settings(BaseSettings):
@@ -73,7 +78,7 @@ class Settings(BaseSettings):
     retry_body_bytes: int = Field(
         64 * 1024,
         ge=1024,
-        description="Largest request that can be retried: HAProxy's buffer size.",
+        description="Largest body that can be sent twice; HAProxy's buffer has 16 KiB more.",
     )
     version_in_flight: int = Field(
         1000,
@@ -101,9 +106,11 @@ class Settings(BaseSettings):
         description="How long after its prediction an outcome is accepted.",
     )
     edge_lease: timedelta = Field(
-        timedelta(seconds=3),
+        EDGE_PATIENCE,
         gt=timedelta(0),
-        description="An edge that was not heard of for so long is not waited for.",
+        le=EDGE_PATIENCE,
+        description="An edge that was not heard of for so long is not waited for; at most 3 s,"
+        " as long as a rollback waits.",
     )
     partition_policy: PartitionPolicy = Field(
         PartitionPolicy.KEEP,

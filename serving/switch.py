@@ -12,31 +12,37 @@ from collections.abc import (
     Collection,
     Mapping,
 )
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import count
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from experiments.errors import StaleRevision
 from experiments.experiment import Experiment
-from experiments.store import Fence, Kind, Store
+from experiments.store import Fence, Kind, Store, Write
 from registry import ChampionChange
 from registry.errors import UnknownModel
 from registry.refs import ModelName
 from serving.acknowledgement import Word
 from serving.intent import wanted_route
 from serving.lanes import is_lane
-from serving.records import Held, Records
+from serving.records import Held, Records, route_write
 from serving.routes import Route
+from serving.settings import EDGE_PATIENCE
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 ATTEMPTS: Final = 5
 """Times that a change is tried again when somebody else changed the route in between."""
 
-PATIENCE: Final = 3.0
-"""Seconds to wait for edges. A dead edge's report has expired by then, so nobody waits for it."""
+PATIENCE: Final = EDGE_PATIENCE.total_seconds()
+"""Seconds to wait for edges. A dead edge's report has expired by then, as no lease is longer, so
+nobody waits for it."""
 
-LEASE: Final = timedelta(seconds=3)
+LEASE: Final = EDGE_PATIENCE
 
 AT_ONCE: Final = 0.05
 """Seconds after which an edge that has said nothing is worth a look: others take a few ms."""
@@ -88,6 +94,38 @@ async def nobody_stands_in(edges: Collection[str]) -> None:
     """Leave it to the agents."""
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A route as it is to be, and what is written with it: all of that, or nothing.
+
+    Args:
+        before: The route as it was read; None if the model has none.
+        after: The route one epoch on; or as it is, to change nothing.
+        beside: Other documents, each with the revision that was read.
+    """
+
+    before: Held[Route] | None
+    after: Route
+    beside: tuple[Write, ...] = ()
+
+    @property
+    def route(self) -> Route | None:
+        """The route as it stands."""
+        return self.before.value if self.before else None
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """Everything that is to be written."""
+        after = _with_history(self.route, self.after)
+        return (
+            route_write(after, expected=self.before.revision if self.before else 0),
+            *self.beside,
+        )
+
+
+Planning = Callable[[], Awaitable[Move]]
+"""Reads what there is and says what is to be. It is asked again if others were quicker."""
+
 Change = Callable[[Route | None], Awaitable[Route]]
 """Given the route as it stands, return it one epoch on; or return it as it is to change nothing."""
 
@@ -122,9 +160,23 @@ class Switch:
         change: Change,
         *,
         fence: Fence | None = None,
-        began: float | None = None,
     ) -> Switched:
         """Change the route of `model` and wait for every live edge.
+
+        Raises:
+            StaleRevision, LeaseLost, StoreUnavailable: as for `carry_out`.
+        """
+
+        async def plan() -> Move:
+            held = await self._records.route_if_any(model)
+            return Move(held, await change(held.value if held else None))
+
+        return await self.carry_out(plan, fence=fence)
+
+    async def carry_out(
+        self, plan: Planning, *, fence: Fence | None = None, began: float | None = None
+    ) -> Switched:
+        """Change a route, with all that belongs to it, and wait for every live edge.
 
         Args:
             began: When the command came, by the monotonic clock; by default now.
@@ -135,10 +187,15 @@ class Switch:
             StoreUnavailable: nothing was changed, or the acknowledgements cannot be read.
         """
         began = monotonic() if began is None else began
-        async with self._store.watch(Kind.EDGE) as reports:
-            before, after = await self._publish(model, change, fence)
-            word = Word(before, after, began, await self._records.edges())
-            enrolled = await self._records.enrolled()
+        async with AsyncExitStack() as stack:
+            # Whoever answers the write has to be heard, so this is subscribed before it; but it
+            # waits for the store beside what is read there, not after it.
+            watching = stack.enter_async_context(self._store.watch(Kind.EDGE))
+            move, reports = await _both(plan(), watching)
+            move = await self._publish(move, plan, fence)
+            before, after = move.route, move.after
+            edges, enrolled = await _both(self._records.edges(), self._records.enrolled())
+            word = Word(before, after, began, edges)
             if word.lost_of(enrolled) and await self._store.age() < self._lease:
                 # Nobody was heard because there was nobody to hear it.
                 word.expect(enrolled)
@@ -194,38 +251,28 @@ class Switch:
         async def change(route: Route | None) -> Route:
             if route is None:
                 raise UnknownModel(f"{declaration.model} has lost its route.")
-            # Read after the route. Whoever ends the experiment writes it first and the route
-            # second, so either this sees the end, or the route is not the one read any more.
+            # Read after the route. Whoever ends the experiment writes it with the route, or before
+            # it, so either this sees the end, or the route is not the one read any more.
             latest = (await self._records.experiment(declaration.name)).value
             return wanted_route(route, latest, by=by, at=at)
 
         return await self.change(declaration.model, change, fence=fence)
 
-    async def _publish(
-        self, model: ModelName, change: Change, fence: Fence | None
-    ) -> tuple[Route | None, Route]:
-        for attempt in range(ATTEMPTS):
-            held = await self._held(model)
-            before = held.value if held else None
-            after = await change(before)
-            if after == before:
-                return before, after
-            after = _with_history(before, after)
-            expected = held.revision if held else 0
+    async def _publish(self, move: Move, plan: Planning, fence: Fence | None) -> Move:
+        """Write what is planned; if others were quicker, plan anew from what they have written."""
+        for attempt in count(1):
+            if move.after == move.route:
+                break
             try:
-                await self._records.write_route(after, expected=expected, fence=fence)
-            except StaleRevision:
-                if attempt == ATTEMPTS - 1:
-                    raise
+                await self._store.write_all(move.writes, fence=fence)
+            except StaleRevision as error:
+                if attempt == ATTEMPTS:
+                    model = move.after.model
+                    raise StaleRevision(f"{model} kept changing: {error.message}") from error
+                move = await plan()
             else:
-                return before, after
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    async def _held(self, model: ModelName) -> Held[Route] | None:
-        try:
-            return await self._records.route(model)
-        except UnknownModel:
-            return None
+                break
+        return move
 
 
 def _with_history(before: Route | None, after: Route) -> Route:
@@ -245,6 +292,16 @@ def _with_history(before: Route | None, after: Route) -> Route:
         at=after.at,
     )
     return replace(after, unrecorded=(*waiting, change))
+
+
+async def _both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    """Wait for both at once. If one fails, the other is over too when that is raised."""
+    found, beside = await asyncio.gather(one, other, return_exceptions=True)
+    if isinstance(found, BaseException):
+        raise found
+    if isinstance(beside, BaseException):
+        raise beside
+    return found, beside
 
 
 async def _cancelled(task: "asyncio.Future[Any]") -> None:

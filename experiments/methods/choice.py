@@ -3,10 +3,13 @@
 ============================= ========================= ==============================
 observed                      randomised: the request   randomised: a returning unit
 ============================= ========================= ==============================
-first outcome per unit        exact, per request        exact, per unit
-every outcome                 exact, per request        hash groups of units
+first outcome per unit        request by request        unit by unit
+every outcome                 request by request        hash groups of units
 numerator and denominator     hash groups               hash groups of units
 ============================= ========================= ==============================
+
+One by one, tests of shares, counts, scores and quantiles are exact, those of means asymptotic. So
+are all by hash groups: a normal approximation, from dozens of units on.
 """
 
 from functools import lru_cache

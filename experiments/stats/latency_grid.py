@@ -7,9 +7,6 @@ from bisect import bisect_left
 from itertools import accumulate, repeat
 from math import inf
 
-GRID_VERSION = 1
-"""Counts of different versions may not be added."""
-
 GROWTH = 1.02
 _FINITE = 557
 

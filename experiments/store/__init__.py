@@ -51,6 +51,20 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """A document to be written.
+
+    Args:
+        expected: Revision that the caller read; 0 to create; `ANY` to replace blindly.
+    """
+
+    kind: Kind
+    name: str
+    body: bytes
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """Where a count belongs.
 
@@ -146,14 +160,26 @@ class Store(Protocol):
     async def write(
         self, kind: Kind, name: str, body: bytes, *, expected: int, fence: Fence | None = None
     ) -> int:
-        """Replace a document, tell its watchers, and return its new revision.
-
-        Args:
-            expected: Revision that the caller read; 0 to create; `ANY` to replace blindly.
-            fence: Refuse the write unless this is the leader's present token.
+        """Replace one document: `write_all` with a single `Write`.
 
         Raises:
-            StaleRevision: the stored revision is another.
+            StaleRevision, LeaseLost: as for `write_all`.
+        """
+        (revision,) = await self.write_all([Write(kind, name, body, expected)], fence=fence)
+        return revision
+
+    async def write_all(self, writes: Sequence[Write], *, fence: Fence | None = None) -> list[int]:
+        """Replace documents, all of them or none, and return their new revisions in this order.
+
+        Nobody sees a moment at which some of them are written and others are not, a store that is
+        started again included. The watchers of each are told, in this order.
+
+        Args:
+            writes: Each of another document.
+            fence: Refuse the writes unless this is the leader's present token.
+
+        Raises:
+            StaleRevision: the stored revision of one is not what was expected; it says which.
             LeaseLost: `fence` is not, or no longer, the leader's.
         """
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from experiments.errors import LeaseLost, StaleRevision, StoreUnavailable
+from experiments.errors import LeaseLost, StoreUnavailable
 from experiments.model import ExperimentName
 from experiments.stats.moments import EMPTY, Moments
 from experiments.store import (
@@ -21,9 +21,11 @@ from experiments.store import (
     Readings,
     Store,
     Stored,
+    Write,
 )
 from experiments.store.pairs import check_batch, check_pairs
 from experiments.store.slots import check_slots
+from experiments.store.writes import check_writes, stale
 
 _HOUR = timedelta(hours=1)
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -101,17 +103,18 @@ class MemoryStore(Store):
         self._check_connected()
         return self._living(kind)
 
-    async def write(
-        self, kind: Kind, name: str, body: bytes, *, expected: int, fence: Fence | None = None
-    ) -> int:
+    async def write_all(self, writes: Sequence[Write], *, fence: Fence | None = None) -> list[int]:
+        check_writes(writes)
         self._check_connected()
         if fence is not None and self._leader(fence) is None:
             raise LeaseLost(f"lease {fence} is no longer the leader's")
-        found = self._revision(kind, name)
-        if expected not in (ANY, found):
-            raise StaleRevision(f"{kind} {name!r} is at revision {found}, not {expected}")
-        self._put(kind, name, _Document(Stored(body, found + 1), _NEVER))
-        return found + 1
+        found = [self._revision(each.kind, each.name) for each in writes]
+        for each, revision in zip(writes, found, strict=True):
+            if each.expected not in (ANY, revision):
+                raise stale(each, revision)
+        for each, revision in zip(writes, found, strict=True):
+            self._put(each.kind, each.name, _Document(Stored(each.body, revision + 1), _NEVER))
+        return [revision + 1 for revision in found]
 
     async def delete(self, kind: Kind, name: str) -> None:
         self._check_connected()

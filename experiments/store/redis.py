@@ -6,7 +6,7 @@ knows best what to do. The next call connects again by itself.
 """
 
 import struct
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as ConnectionBroken
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TookTooLong
 
-from experiments.errors import LeaseLost, StaleRevision, StoreUnavailable
+from experiments.errors import LeaseLost, StoreUnavailable
 from experiments.model import ExperimentName, Variant
 from experiments.stats.moments import Moments
 from experiments.store import (
@@ -35,9 +35,11 @@ from experiments.store import (
     Readings,
     Store,
     Stored,
+    Write,
 )
 from experiments.store.pairs import check_batch, check_pairs
 from experiments.store.slots import check_slots
+from experiments.store.writes import check_writes, stale
 from registry.refs import Version
 
 _PATIENCE_SECONDS = 1.0
@@ -48,6 +50,8 @@ _HOUR_SECONDS = 3600
 
 _PAIR = struct.Struct("<2d")
 _VALUE = struct.Struct("<id")
+_LENGTHS = struct.Struct("<2I")
+"""As read_documents.lua writes them."""
 _MOMENTS = struct.Struct("<Q7d")
 """As moments.lua keeps them."""
 
@@ -59,7 +63,7 @@ class RedisStore(Store):
         self._redis = redis
         self._prefix = prefix
         self._read_documents = self._script("read_documents")
-        self._write_document = self._script("write_document")
+        self._write_documents = self._script("write_documents")
         self._delete_document = self._script("delete_document")
         self._beat = self._script("beat")
         self._lead = self._script("lead")
@@ -94,27 +98,28 @@ class RedisStore(Store):
     async def read(self, kind: Kind, name: str) -> Stored | None:
         async with _translated_errors(self._redis):
             found = await self._read_documents(keys=self._drawer(kind), args=[name])
-        return _stored(found[1]) if found else None
+        return None if found is None else _stored(found)
 
     async def read_all(self, kind: Kind) -> Mapping[str, Stored]:
         async with _translated_errors(self._redis):
             found = await self._read_documents(keys=self._drawer(kind))
-        pairs = zip(found[::2], found[1::2], strict=True)
-        return {name.decode(): _stored(value) for name, value in pairs}
+        return dict(_documents(found))
 
-    async def write(
-        self, kind: Kind, name: str, body: bytes, *, expected: int, fence: Fence | None = None
-    ) -> int:
+    async def write_all(self, writes: Sequence[Write], *, fence: Fence | None = None) -> list[int]:
+        check_writes(writes)
+        keys = [self._key("lease")]
+        args: list[str | int | bytes] = ["" if fence is None else fence]
+        for each in writes:
+            keys += self._drawer(each.kind)
+            args += [each.name, each.body, each.expected, self._channel(each.kind)]
         async with _translated_errors(self._redis):
-            result, revision = await self._write_document(
-                keys=[*self._drawer(kind), self._key("lease")],
-                args=[name, body, expected, "" if fence is None else fence, self._channel(kind)],
-            )
+            result, *numbers = await self._write_documents(keys=keys, args=args)
         if result == b"lost":
             raise LeaseLost(f"lease {fence} is no longer the leader's")
         if result == b"stale":
-            raise StaleRevision(f"{kind} {name!r} is at revision {revision}, not {expected}")
-        return int(revision)
+            place, found = map(int, numbers)
+            raise stale(writes[place - 1], found)
+        return list(map(int, numbers))
 
     async def delete(self, kind: Kind, name: str) -> None:
         async with _translated_errors(self._redis):
@@ -315,6 +320,16 @@ def _milliseconds(ttl: timedelta) -> int:
 def _stored(value: bytes) -> Stored:
     revision, _, body = value.partition(b":")
     return Stored(body, int(revision))
+
+
+def _documents(packed: bytes) -> Iterator[tuple[str, Stored]]:
+    """Give what read_documents.lua returns of all documents."""
+    at = 0
+    while at < len(packed):
+        name_length, length = _LENGTHS.unpack_from(packed, at)
+        begins = at + _LENGTHS.size + name_length
+        at = begins + length
+        yield packed[begins - name_length : begins].decode(), _stored(packed[begins:at])
 
 
 def _field(cell: Cell) -> str:

@@ -5,13 +5,14 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
 from registry.errors import TiltyardError
 from serving.api import certify, drills, experiments, models, outcomes, system
 from serving.api.bounded import Bounded
-from serving.api.problems import malformed, problem, unexpected
+from serving.api.problems import RESPONSES, malformed, problem, unexpected
 from serving.app import Control
 
 TITLE = "Tiltyard control"
@@ -28,7 +29,7 @@ def create(
             api.state.control = control
             yield
 
-    api = FastAPI(title=TITLE, version="1", lifespan=lifespan)
+    api = _Api(title=TITLE, version="1", lifespan=lifespan, responses=RESPONSES)
     for part in (system, models, experiments, outcomes, certify, drills):
         api.include_router(part.router)
     api.add_exception_handler(TiltyardError, problem)
@@ -36,3 +37,17 @@ def create(
     malformed(api)
     api.add_middleware(Bounded)
     return api
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Return the API's description of itself; what a path does in a line is its summary.
+
+        FastAPI takes names of functions, which are short because they stand below a module's.
+        """
+        document = super().openapi()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                first, _, _ = operation["description"].partition("\n")
+                operation["summary"] = first.removesuffix(".")
+        return document

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fastapi import APIRouter
 
@@ -21,41 +22,40 @@ from serving.api.drills import DrillView
 from serving.break_glass import Order, RolledBack
 from serving.commands import Resources
 from serving.routes import Route
+from serving.switch import Switched
 from serving.views import HostView, ReceiptView, view_host, view_receipt
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
 
-@dataclass(frozen=True, slots=True)
-class Promoted:
-    """A promotion that every live edge has been told of."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A change that every live edge has been told of, and its times in milliseconds: `Switched`."""
 
     model: ModelName
+    changed: bool
+    edges: tuple[str, ...]
+    silent: tuple[str, ...]
+    lost: tuple[str, ...]
+    acknowledged: Mapping[str, float]
+    milliseconds: float
+    waited: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted(Told):
+    """A promotion."""
+
     version: Version
     previous: Version | None
-    changed: bool
-    edges: tuple[str, ...]
-    silent: tuple[str, ...]
-    lost: tuple[str, ...]
-    acknowledged: Mapping[str, float]
-    milliseconds: float
-    waited: float
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """A holdout, in basis points, that every live edge has been told of."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut(Told):
+    """A holdout, in basis points."""
 
-    model: ModelName
     before: BasisPoints
     holdout: BasisPoints
-    changed: bool
-    edges: tuple[str, ...]
-    silent: tuple[str, ...]
-    lost: tuple[str, ...]
-    acknowledged: Mapping[str, float]
-    milliseconds: float
-    waited: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +92,8 @@ async def promote(model: Model, body: PromoteBody, control: Controlled) -> Promo
     """Make a version the champion, by hand."""
     ref = VersionRef(model, Version(body.version))
     switched = await control.commands.promote(ref, by=body.by, why=body.why)
-    return Promoted(
-        model=model,
-        version=switched.after.champion,
-        previous=switched.after.previous,
-        changed=switched.changed,
-        edges=switched.obeyed,
-        silent=switched.silent,
-        lost=switched.lost,
-        acknowledged=switched.acknowledged,
-        milliseconds=switched.milliseconds,
-        waited=switched.waited,
-    )
+    after = switched.after
+    return Promoted(version=after.champion, previous=after.previous, **_told(switched))
 
 
 @router.put("/models/{model}/holdout")
@@ -111,16 +101,9 @@ async def hold_out(model: Model, body: HoldoutBody, control: Controlled) -> Held
     """Keep a share of the units from every challenger, in all experiments to come."""
     switched = await control.commands.hold_out(model, body.points, by=body.by, why=body.why)
     return HeldOut(
-        model=model,
         before=switched.before.holdout if switched.before else NOTHING,
         holdout=switched.after.holdout,
-        changed=switched.changed,
-        edges=switched.obeyed,
-        silent=switched.silent,
-        lost=switched.lost,
-        acknowledged=switched.acknowledged,
-        milliseconds=switched.milliseconds,
-        waited=switched.waited,
+        **_told(switched),
     )
 
 
@@ -147,3 +130,17 @@ async def history(model: Model, control: Controlled) -> History:
         receipts=tuple(view_receipt(name, receipt) for name, receipt in receipts),
         drills=tuple(DrillView.of(drill, control.clock()) for drill in drills),
     )
+
+
+def _told(switched: Switched) -> dict[str, Any]:
+    """Return the fields of `Told`."""
+    return {
+        "model": switched.after.model,
+        "changed": switched.changed,
+        "edges": switched.obeyed,
+        "silent": switched.silent,
+        "lost": switched.lost,
+        "acknowledged": switched.acknowledged,
+        "milliseconds": switched.milliseconds,
+        "waited": switched.waited,
+    }

@@ -2,10 +2,12 @@
 
 import logging
 from dataclasses import asdict
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from experiments.errors import InvalidFile
@@ -78,6 +80,26 @@ STATUSES = {
 
 FRAMEWORK = {400: "malformed_json", 404: "unknown_path", 405: "wrong_method"}
 """Codes of what is refused before any command is asked."""
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    type: str = Field(description="`urn:tiltyard:` and the code")
+    title: str = Field(description="The status in words")
+    status: int = Field(description="The HTTP status")
+    code: str = Field(description="Stable, for programs")
+    detail: str = Field(description="What happened, for people")
+    next_step: str = Field(description="What to do about it")
+
+
+RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    "default": {
+        "description": "Whatever went wrong, as a problem document (RFC 9457)",
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+}
+"""What every path may answer, for the API's description of itself."""
 
 
 def document(status: int, code: str, detail: str, next_step: str, **more: object) -> JSONResponse:

@@ -1,10 +1,11 @@
 """A certification from its lane to its certificate."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import httpx2
@@ -16,6 +17,7 @@ from serving.certify.report import QUIET, Certificate, Tried, expected_of
 from serving.certify.trials import label_of
 from serving.certify.users import Pause, Users
 from serving.client import Answer, ControlClient
+from serving.clock import Clock, utc_now
 from serving.demo.outcomes import Outcomes
 from serving.errors import ControlUnavailable, Uncertifiable
 from serving.hosts.faults import Fault
@@ -34,8 +36,6 @@ MOST_LAST_LOOKS: Final = 60
 
 HOSTS_LOOKS: Final = 1200
 """Looks at a host that is being loaded before it is given up."""
-
-_UNDECIDED = ("ramping", "rolling_back", "stopping", "concluding", "promoting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Certification:
         by: str,
         tell: Callable[[str], None],
         pause: Pause = asyncio.sleep,
+        clock: Clock = utc_now,
     ) -> None:
         self._control = control
         self._edge = edge
@@ -79,6 +80,7 @@ class Certification:
         self._by = by
         self._tell = tell
         self._pause = pause
+        self._clock = clock
         self._holder = secrets.token_hex(4)
         self._loaded: tuple[Fault, ...] = ()
         self._has_lane = False
@@ -108,7 +110,7 @@ class Certification:
                 failures += failed
             return Certificate(
                 version=version,
-                at=datetime.now(UTC),
+                at=self._clock(),
                 slow_ms=learnt.pace.slow_ms,
                 agreement=learnt.agreement,
                 learning_failures=len(learnt.failures),
@@ -162,6 +164,7 @@ class Certification:
             rate=options.rate,
             seed=options.seed,
             pause=self._pause,
+            clock=self._clock,
         )
         async with asyncio.TaskGroup() as group:
             asking = group.create_task(users.run())
@@ -171,7 +174,8 @@ class Certification:
             users.stop()
         view = await self._ended(view)
         actual = QUIET if view["state"] == "stopped" else view["state"]
-        return self._tried(fault, actual, view, users), tuple(
+        rescued = await self._rescued(users, view, quiet=actual == QUIET)
+        return self._tried(fault, actual, view, users, rescued), tuple(
             f"{label_of(fault)}, {times} times: {said}" for said, times in users.failures.items()
         )
 
@@ -216,7 +220,15 @@ class Certification:
             view = await self._seen(view, name)
         return view
 
-    def _tried(self, fault: Fault, actual: str, view: Answer, users: Users) -> Tried:
+    async def _rescued(self, users: Users, view: Answer, *, quiet: bool) -> int:
+        """Return how many requests the champion has answered before anything was decided."""
+        if quiet or not users.rescues:
+            return len(users.rescues)
+        receipt = json.loads(await self._control.receipt(view["receipt"]))
+        decided_at = datetime.fromisoformat(receipt["at"])
+        return sum(at <= decided_at for at in users.rescues)
+
+    def _tried(self, fault: Fault, actual: str, view: Answer, users: Users, rescued: int) -> Tried:
         quiet = actual == QUIET
         return Tried(
             trial=label_of(fault),
@@ -225,7 +237,7 @@ class Certification:
             seconds=None if quiet else round(users.exposed_seconds, 2),
             challenger_requests=users.met,
             requests=users.requests,
-            rescued=users.rescued,
+            rescued=rescued,
             failed_requests=users.failed,
             reasons=() if quiet else tuple(view["reasons"]),
             receipt=None if quiet else view["receipt"],

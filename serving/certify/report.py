@@ -21,7 +21,8 @@ class Tried:
             `halted`, `promoted`, `inconclusive`.
         seconds: How long the challenger was met before it was taken out; None if it was not.
         challenger_requests: Requests that met it.
-        rescued: Those of them that the champion has answered in its place.
+        rescued: Those of them that the champion has answered in its place until it was taken out.
+            What was under way then is answered by the champion too, and tells nothing of a fault.
         failed_requests: Requests of the lane's users that did not get a 200.
         reasons: Of the decision, as the controller has put them.
         receipt: Of the decision; `tiltyard replay` makes it again.

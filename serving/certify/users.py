@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from time import monotonic
 from typing import Final, TypeAlias
 
@@ -12,6 +13,7 @@ import httpx2
 from registry.refs import ModelName
 from serving.certify.questions import Question, outputs, same
 from serving.certify.trials import AGREES, UNIT_HEADER
+from serving.clock import Clock, utc_now
 from serving.demo.outcomes import Outcomes
 
 Pause: TypeAlias = Callable[[float], Awaitable[None]]
@@ -31,7 +33,7 @@ class Users:
         requests: Answered, one way or another.
         failures: What was answered in the place of a 200, and how often.
         met: Requests that met the challenger, and were charged to it whoever has answered.
-        rescued: Those of them that the champion has answered in its place.
+        rescues: When the champion has answered one of them in its place.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Users:
         rate: float,
         seed: int,
         pause: Pause = asyncio.sleep,
+        clock: Clock = utc_now,
     ) -> None:
         self._edge = edge
         self._path = f"/v2/models/{lane}/infer"
@@ -54,13 +57,14 @@ class Users:
         self._rate = rate
         self._chance = random.Random(seed)
         self._pause = pause
+        self._clock = clock
         self._sent = 0
         self._over = False
         self._first_met = self._last_met = 0.0
         self.requests = 0
         self.failures: Counter[str] = Counter()
         self.met = 0
-        self.rescued = 0
+        self.rescues: list[datetime] = []
 
     @property
     def failed(self) -> int:
@@ -106,7 +110,8 @@ class Users:
             self._first_met = self._first_met or began
             self._last_met = max(self._last_met, began)
             self.met += 1
-            self.rescued += answer.headers.get("x-failover") == "1"
+            if answer.headers.get("x-failover") == "1":
+                self.rescues.append(self._clock())
         if answer.status_code != 200:
             self._count(f"answered {answer.status_code}: {answer.text[:120]}")
             return

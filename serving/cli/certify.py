@@ -39,7 +39,8 @@ def certify(
 ) -> None:
     """Plant faults where no user is, and see whether the running system finds them.
 
-    An A/A must raise no alarm, every fault must be rolled back, and no request may fail.
+    An A/A must raise no alarm, every fault must be rolled back, and no request may fail: exit
+    status 0 only then.
     """
     session = Session.of(ctx, as_json)
     labels = [each.strip() for each in only.split(",")] if only else list(LABELS)

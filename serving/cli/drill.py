@@ -31,7 +31,10 @@ def drill(
     last: Annotated[bool, typer.Option("--last", help="Show the latest; begin none.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Roll back again and again where no user is, at every live edge, and time it."""
+    """Roll back again and again where no user is, at every live edge, and time it.
+
+    Exit status 1 if a rollback failed, or an edge gave no word in time.
+    """
     session = Session.of(ctx, as_json)
 
     async def drilled(control: "ControlClient") -> "Answer":

@@ -18,7 +18,8 @@ def add_to(app: typer.Typer) -> None:
 def up(
     ctx: typer.Context,
     edges: Annotated[
-        int | None, typer.Option(min=1, max=64, help="How many edges; 1 unless it is set.")
+        int | None,
+        typer.Option(min=1, max=64, help="How many edges; by default TILTYARD_EDGES, or 1."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +41,10 @@ def down(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
-    """Look at every part of the system on this machine, and say what is wrong with it."""
+    """Look at every part of the system on this machine, and say what is wrong with it.
+
+    Exit status 1 if anything is.
+    """
     Session.of(ctx, as_json)
     from serving.local import commands
 

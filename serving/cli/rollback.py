@@ -25,7 +25,11 @@ def rollback(
     to: Annotated[int | None, typer.Option(min=1, help="Version to go back to.")] = None,
     why: Why = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Go back even to a version that is not hot.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Even to a version that is not hot, or once more within 30 seconds.",
+        ),
     ] = False,
     local: Annotated[
         bool, typer.Option("--local", help="Ask this machine's edges themselves, nobody else.")
@@ -39,14 +43,15 @@ def rollback(
     """Go back: withdraw the versions on trial, or else the champion.
 
     Where control or Redis is away, this machine's edges are asked directly, if there are any.
+    Exit status 1 if an edge gave no word in time: it may serve the old route.
     """
-    if local and (to is not None or force):
-        raise typer.BadParameter("an edge knows one way back: --local takes no --to or --force")
+    if local and to is not None:
+        raise typer.BadParameter("an edge knows one way back: --local takes no --to")
     if edge and not local:
         raise typer.BadParameter("control tells every edge; --edge goes with --local")
     session = Session.of(ctx, as_json)
     if local:
-        found = _at_the_edges(model, why, _named(session, edge or []))
+        found = _at_the_edges(model, why, _named(session, edge or []), force=force)
     else:
         found = _by_control(session, model, to, why, force)
     from serving.cli import show
@@ -84,7 +89,7 @@ def _by_control(
             raise
         session.note(f"{error.message} Asking this machine's edges themselves.")
         # Control may have done it and only its answer be lost: then nothing more is withdrawn.
-        return _at_the_edges(model, why, edges, withdrawn=meant)
+        return _at_the_edges(model, why, edges, withdrawn=meant, force=force)
 
 
 async def _served_last(control: "ControlClient", model: str) -> tuple[int, ...]:
@@ -108,6 +113,7 @@ def _at_the_edges(
     edges: "tuple[Settings, ...]",
     *,
     withdrawn: tuple[int, ...] = (),
+    force: bool = False,
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -119,6 +125,7 @@ def _at_the_edges(
         model_name(model),
         by,
         why or f"Rolled back by {by}.",
+        force=force,
         withdrawn=tuple(map(Version, withdrawn)),
     )
     found = asdict(asyncio.run(break_glass(edges, order)))

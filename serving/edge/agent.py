@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -21,37 +21,21 @@ from experiments.store import ANY, Kind, Store, Stored
 from registry.errors import UnknownModel
 from registry.refs import ModelName, Version
 from serving.edge.collector import Progress
+from serving.edge.haproxy import Runtime
 from serving.edge.lease import Lease
 from serving.edge.mapfile import UnreadableMapLine, parse_value
-from serving.edge.partition import Partition, PartitionPolicy
+from serving.edge.partition import Fence, Partition, PartitionPolicy
 from serving.edge.report import EdgeReport
 from serving.edge.routebook import Known, RouteBook
-from serving.errors import EdgeStopped, EdgeUnavailable, EdgeUnresponsive
+from serving.errors import EdgeStopped, EdgeUnavailable, EdgeUnresponsive, JustRolledBack
 from serving.lanes import is_lane
-from serving.routes import Route, Withdrawal, withdraw
+from serving.routes import Route, Withdrawal, is_recent, withdraw
 
 ENROLLED_EVERY: Final = timedelta(minutes=1)
 ENROLLED_FOR: Final = timedelta(days=1)
 """How long an edge that has vanished is told of."""
 
 _log = logging.getLogger(__name__)
-
-
-class Runtime(Protocol):
-    """The memory of a running HAProxy.
-
-    Every method may raise `EdgeStopped` (HAProxy does not run, and will read the map file when
-    it starts) or `EdgeUnresponsive` (it runs, or may run, and did not do what it was asked).
-    """
-
-    async def set_route(self, model: ModelName, value: str) -> None:
-        """Add or replace an entry of the map."""
-
-    async def delete_route(self, model: ModelName) -> None:
-        """Remove an entry of the map, if it is there."""
-
-    async def routes(self) -> Mapping[ModelName, str]:
-        """Return the map as requests see it."""
 
 
 class Agent:
@@ -84,6 +68,7 @@ class Agent:
         self._runtime = runtime
         self._lease = lease
         self._partition = Partition(Lease(lease, clock=clock), policy, now)
+        self._fence = Fence(self._partition, runtime)
         self._now = now
         self._since = now()
         self._progress = progress
@@ -131,6 +116,7 @@ class Agent:
             malformed_lines=progress.malformed_lines,
             haproxy_up=self._haproxy_up,
             break_glass=tuple(sorted(known.overrides)),
+            withdrawn={model: tuple(sorted(it.withdrawn)) for model, it in known.overrides.items()},
             routes=known.routes,
             policy=self._partition.policy,
             cut_off=self._partition.cut_off,
@@ -140,8 +126,9 @@ class Agent:
     async def start(self) -> None:
         """Take up where the last agent was stopped, wherever that was."""
         self._book.load(self._now())
-        if self._book.is_blank:
+        if not self._book.is_whole:
             await self._learn()
+        await self._fence.begin()
         await self.mend()
 
     async def reason_to_wait(self) -> str:
@@ -153,7 +140,7 @@ class Agent:
         if not self._has_asked:
             return "The store has not been asked for the routes yet."
         if self._book.is_blank:
-            return f"There is no map file here, and the routes cannot be had: {self._trouble}"
+            return f"{self._book.why_blank}, and the routes cannot be had: {self._trouble}"
         async with self._turn:
             if not self._book.is_written:
                 self._record(self.known)
@@ -164,19 +151,29 @@ class Agent:
         self._has_asked, self._trouble = True, why
 
     async def beat(self) -> None:
-        """Tell the store what this edge obeys.
+        """Tell the store what this edge obeys. Nobody waits for a disk with that.
 
         Raises:
             StoreUnavailable: it is to be told again later.
         """
+        since = await self._fence.moment()
         report = self.report()
         sent = self.lease.now()
         await self._store.beat(Kind.EDGE, self.name, encode(EdgeReport, report), ttl=self._lease)
         self.lease.heard(sent)
-        if self._enrolled is None or report.at - self._enrolled >= ENROLLED_EVERY:
-            heard = report.at.isoformat().encode()
+        await self._fence.heard(since)
+
+    async def enrol(self) -> None:
+        """Have the store remember that there is this edge, should it vanish; it waits for the disk.
+
+        Raises:
+            StoreUnavailable: it is to be told again later.
+        """
+        now = self._now()
+        if self._enrolled is None or now - self._enrolled >= ENROLLED_EVERY:
+            heard = now.isoformat().encode()
             await self._store.beat(Kind.MEMBER, self.name, heard, ttl=ENROLLED_FOR)
-            self._enrolled = report.at
+            self._enrolled = now
 
     async def leave(self) -> None:
         """Tell the store that this edge has ended in order, if nobody is served here any more.
@@ -217,6 +214,7 @@ class Agent:
         await self._publish(overrides)
         self.lease.has_read(began)
         await self.heed_lease()
+        await self._fence.put_off()
         return changed
 
     async def pull(self, name: str) -> bool:
@@ -248,17 +246,25 @@ class Agent:
         await asyncio.to_thread(self._book.make_durable)
 
     async def roll_back(
-        self, model: ModelName, *, by: str, why: str, withdrawn: tuple[Version, ...] = ()
+        self,
+        model: ModelName,
+        *,
+        by: str,
+        why: str,
+        withdrawn: tuple[Version, ...] = (),
+        force: bool = False,
     ) -> Withdrawal:
         """Roll back here and now, asking nobody, and hold on to it until the controller knows.
 
         Args:
             withdrawn: The versions to take away, where a rollback that was cut short may have done
                 so already: then nothing is changed. Empty for whatever the route says.
+            force: Once more, however short the time since the last rollback.
 
         Raises:
             UnknownModel: this edge knows no route of the model.
             NothingToRollBack: there is neither a trial nor a previous version.
+            JustRolledBack: it was rolled back here moments ago, and nobody said from what.
             EdgeUnresponsive: HAProxy did not answer; it is tried again every second.
         """
         async with self._turn:
@@ -266,16 +272,26 @@ class Agent:
             if route is None:
                 raise UnknownModel(f"this edge has no route for {model}")
             if withdrawn and route.served.isdisjoint(withdrawn):
-                return Withdrawal(route, withdrawn, route.champion)
+                return Withdrawal(route, withdrawn, route.champion, is_repeated=True)
             withdrawal = withdraw(route, by=by, why=why, at=self._now())
+            if not withdrawn and not force:
+                self._require_calm(route, withdrawal)
             await self._obey(self.known.with_override(withdrawal), model)
             in_force = self._effective.get(model, (0, None))[0] >= withdrawal.route.epoch
         if not in_force:
             raise EdgeUnresponsive(f"HAProxy has not been told to roll back {model} yet")
         return withdrawal
 
+    def _require_calm(self, route: Route, withdrawal: Withdrawal) -> None:
+        if route.model in self.known.overrides and is_recent(route.at, withdrawal.route.at):
+            raise JustRolledBack(
+                f"{route.model} was rolled back here by {route.by} moments ago and stands for "
+                f"version {route.champion}; another rollback would withdraw that too.",
+                next_step="If that is what you want, confirm with --force.",
+            )
+
     async def _learn(self) -> None:
-        """Ask HAProxy for the routes, where the files that should hold them are gone."""
+        """Ask HAProxy for the routes, where the files that should hold them are gone or damaged."""
         try:
             found = await self._runtime.routes()
         except EdgeUnavailable:
@@ -283,7 +299,8 @@ class Agent:
         known = self.known
         for model, value in found.items():
             try:
-                known = known.with_route(parse_value(model, value, self._now()))
+                route = parse_value(model, value, self._now())
+                known = known.with_route(route) if known.is_news(route) else known
             except UnreadableMapLine:
                 _log.exception("HAProxy has a route of %s that cannot be read", model)
         if known.routes:

@@ -196,6 +196,15 @@ _Key = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
 """Model, version, experiment, stage, variant and segment, as the log writes them."""
 
 
+def charged(routes: Iterable[Route]) -> dict[ExperimentName, Cell]:
+    """Return, for each experiment with a trial in one of these routes, where to charge it."""
+    return {
+        trial.experiment: Cell(trial.experiment, trial.stage, Variant.CHAMPION, route.control, "")
+        for route in routes
+        for trial in route.trials
+    }
+
+
 class Aggregate:
     """Counts over a stretch of the log. Give it whole lines, then take the batch.
 
@@ -274,7 +283,8 @@ class Aggregate:
         """Return what was counted as the evidence of `source` in [start, end).
 
         Args:
-            running: Routes whose trials are charged with what is lost: whose it was is unknown.
+            running: Routes whose trials are charged with what is lost, as are those that the lines
+                tell of: whose it was is unknown.
         """
         counts: Counter[Cell] = Counter()
         slots: dict[Cell, frozenset[int]] = {}
@@ -283,13 +293,17 @@ class Aggregate:
                 counts[cell] += count
             for cell, fresh in group.arm.slots() if group.arm else ():
                 slots[cell] = slots.get(cell, frozenset()) | fresh
-        for route in running:
-            for trial in route.trials:
-                experiment, stage = trial.experiment, trial.stage
-                for counter, lost in ((LOST, self.lost), (LOST_REQUESTS, self.missing)):
-                    cell = Cell(experiment, stage, Variant.CHAMPION, route.control, counter)
-                    counts[cell] += lost
+        for cell in (self._own() | charged(running)).values():
+            counts[replace(cell, counter=LOST)] += self.lost
+            counts[replace(cell, counter=LOST_REQUESTS)] += self.missing
         return Batch(source, start, end, {c: n for c, n in counts.items() if n}, slots)
+
+    def _own(self) -> dict[ExperimentName, Cell]:
+        """Return where to charge the experiments that the lines tell of."""
+        arms = [group.arm.cell for group in self._groups.values() if group.arm]
+        # The champion's, where it has one.
+        arms.sort(key=lambda cell: cell.variant is Variant.CHAMPION)
+        return {cell.experiment: replace(cell, segment=0) for cell in arms}
 
     def _account(self, lines: Iterable[bytes], counted: int) -> None:
         """Take note of how many numbers went by, while so many lines could be counted."""

@@ -40,7 +40,8 @@ class Answers(dict[bytes, Answer]):
     def __missing__(self, tail: bytes) -> Answer:
         status, first, took, _, server, end = tail.decode("ascii").split("\t")
         code, failed_over = int(status), server == FAILOVER
-        # 429 in a line is a host's, which had too much to do; what the edge turns away has no line.
+        # 429 in a line is a host's that had too much to do, or of a failover that found no room.
+        # What the edge turns away before a first try has no line.
         refused = code >= 500 or code < 0 or code == 429
         failed = refused or failed_over or end in BROKEN_OFF
         first_ms = -1 if first == NONE else int(first)

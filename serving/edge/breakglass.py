@@ -17,13 +17,14 @@ from registry.errors import TiltyardError, UnknownModel
 from registry.refs import ModelName, Version
 from serving.edge.agent import Agent
 from serving.edge.report import EdgeReport
-from serving.errors import EdgeUnavailable, NothingToRollBack
+from serving.errors import EdgeUnavailable, JustRolledBack, NothingToRollBack
 from serving.metrics.exposition import MEDIA_TYPE as METRICS_TYPE
 from serving.problem import MEDIA_TYPE, problem_document
 
 _STATUS: dict[type[TiltyardError], HTTPStatus] = {
     UnknownModel: HTTPStatus.NOT_FOUND,
     NothingToRollBack: HTTPStatus.CONFLICT,
+    JustRolledBack: HTTPStatus.CONFLICT,
     EdgeUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -39,6 +40,7 @@ class RollbackBody(BaseModel):
     by: _Word = "edge"
     why: _Word = "rolled back at the edge"
     withdrawn: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    force: bool = False
 
 
 Told = Callable[[], Awaitable[bytes]]
@@ -50,8 +52,8 @@ def app(agent: Agent, told: Told) -> FastAPI:
 
     `GET /routes` answers with the edge's report, `GET /ready` with what HAProxy has to wait for
     before it is started (`waits_for`, empty if for nothing), `POST /rollback` with `withdrawn`,
-    `to`, `epoch`, `edge`, `haproxy_up` and the `milliseconds` until HAProxy obeyed, `GET /metrics`
-    with Prometheus's text. Errors are problem documents.
+    `to`, `repeated` (nothing was changed), `epoch`, `edge`, `haproxy_up` and the `milliseconds`
+    until HAProxy obeyed, `GET /metrics` with Prometheus's text. Errors are problem documents.
     """
     application = FastAPI(title="Tiltyard edge", openapi_url=None)
 
@@ -72,12 +74,13 @@ def app(agent: Agent, told: Told) -> FastAPI:
         began = perf_counter()
         withdrawn = tuple(map(Version, body.withdrawn))
         done = await agent.roll_back(
-            ModelName(body.model), by=body.by, why=body.why, withdrawn=withdrawn
+            ModelName(body.model), by=body.by, why=body.why, withdrawn=withdrawn, force=body.force
         )
         return {
             "model": done.route.model,
             "withdrawn": done.withdrawn,
             "to": done.to_version,
+            "repeated": done.is_repeated,
             "epoch": done.route.epoch,
             "edge": agent.name,
             "haproxy_up": agent.haproxy_up,

@@ -186,6 +186,7 @@ def _values(settings: Settings) -> dict[str, object]:
         "shadow_waiting": _SHADOW_WAITING,
         "shadow_memory": settings.shadow_memory_bytes,
         "shadow_body": settings.shadow_body_bytes,
+        "partition_policy": settings.partition_policy,
         "key_file": _quoted(settings.signing_key.absolute()),
         "metadata": json.dumps(metadata),
     }

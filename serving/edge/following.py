@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from experiments.errors import StoreUnavailable
+from experiments.model import ExperimentName
 from experiments.store import Batch, Store
 from serving.edge.aggregate import AppliedSlots
 from serving.edge.requestlog import RequestLog
@@ -49,7 +50,7 @@ class Counts(Protocol):
         """Return what was counted as the evidence of `source` in [start, end).
 
         Args:
-            running: Routes with a trial.
+            running: Routes with a trial, now or since the last line before.
         """
 
 
@@ -62,6 +63,7 @@ class _Taken(Generic[C]):
 
     batch: Batch
     counts: C
+    known: Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,9 @@ class LogFollower(ABC, Generic[C]):
         self._position: int | None = None
         self._after: int | None = None
         self._is_doubtful = False
+        self._is_cut = False
+        # By experiment, the routes with a trial since the last line that was counted.
+        self._lately: dict[ExperimentName, Route] = {}
         self._taken: _Taken[C] | None = None
 
     @abstractmethod
@@ -150,11 +155,12 @@ class LogFollower(ABC, Generic[C]):
         file = self._file
         if file is None:
             return False
+        self._lately |= on_trial(self._known())
         await self._make_room(file)
         position = await self._find_position(file)
         if self._taken is None:
-            if position > file.size():
-                return self._begin_anew(file)
+            if self._is_cut or position > file.size():
+                position = self._after_cut(file, position)
             self._taken = await self._take(file, position)
         if self._taken is None:
             return file.is_replaced() and self._leave(file)
@@ -173,11 +179,13 @@ class LogFollower(ABC, Generic[C]):
         if found is None or (batch and position not in (batch.start, batch.end)):
             self._start_over()
         self._is_doubtful = False
-        self._stand(file, position)
+        if position != self._position:
+            self._stand(file, position)
         return position
 
     async def _take(self, file: RequestLog, start: int) -> _Taken[C] | None:
         known = self._known()
+        self._lately |= on_trial(known)
         counts = self._begin(known)
         end = start
         while end - start < self._bounds.batch:
@@ -188,7 +196,8 @@ class LogFollower(ABC, Generic[C]):
             await asyncio.sleep(0)
         if end == start:
             return None
-        return _Taken(counts.batch(file.source, start, end, known.on_trial), counts)
+        batch = counts.batch(file.source, start, end, self._lately.values())
+        return _Taken(batch, counts, known)
 
     async def _apply(self, file: RequestLog, taken: _Taken[C]) -> int:
         batch = taken.batch
@@ -200,6 +209,7 @@ class LogFollower(ABC, Generic[C]):
         self._taken = None
         if position == batch.end:
             self._position, self._after = position, taken.counts.after
+            self._lately = on_trial(taken.known)
             self._applied.remember(batch)
             self._counted(taken.counts)
         else:
@@ -229,15 +239,38 @@ class LogFollower(ABC, Generic[C]):
         self._taken = None
         self._applied.forget()
 
-    def _begin_anew(self, file: RequestLog) -> bool:
-        _log.warning("%s was cut off; it is read from its beginning", self._path)
+    def _after_cut(self, file: RequestLog, position: int) -> int:
+        """Return where to go on in a log that has become shorter than what was counted of it.
+
+        HAProxy goes on writing where it was, and leaves a hole before that: then positions mean
+        what they did. Who begins at the beginning has made a new log of it.
+        """
+        if not self._is_cut:
+            _log.warning("%s was cut off; what had not been counted of it is lost", self._path)
+        first = file.next_data(0)
+        self._is_cut = first >= file.size()
+        while not self._is_cut and first < position:
+            piece = file.read(first, min(PIECE_BYTES, position - first))
+            if piece.strip(b"\0"):
+                return self._begin_anew(file)
+            first += len(piece)
+            self._is_cut = not piece
+        return position
+
+    def _begin_anew(self, file: RequestLog) -> int:
+        """Read a log that was cut off from its beginning, and return where that is.
+
+        Whoever writes there may be the same HAProxy: the number of its last line still holds.
+        """
         file.renew(self._edge)
-        self._position = None
-        return True
+        self._start_over()
+        self._position = position = file.next_data(0)
+        return position
 
     def _leave(self, file: RequestLog) -> bool:
         file.close()
         self._file = self._position = None
+        self._is_cut = False
         return True
 
     def _number_before(self, file: RequestLog, position: int) -> int | None:
@@ -250,6 +283,11 @@ class LogFollower(ABC, Generic[C]):
         start = max(0, position - LINE_BYTES)
         before = file.read(start, position - start).removesuffix(b"\n")
         return self._number_of(before[before.rfind(b"\n") + 1 :])
+
+
+def on_trial(known: Known) -> dict[ExperimentName, Route]:
+    """Return the route of each experiment that is under way."""
+    return {trial.experiment: route for route in known.on_trial for trial in route.trials}
 
 
 def _count_piece(file: RequestLog, position: int, counts: Counts) -> int:

@@ -5,9 +5,8 @@ user who asks a thousand times the same is one example.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import assert_never
 
 from experiments.evidence import LOST
@@ -22,11 +21,11 @@ from experiments.pairs import (
     PAIRS,
     SLOWER,
 )
-from experiments.store import Batch, Cell, Store
+from experiments.store import Batch, Cell
 from experiments.store.pairs import LARGEST
 from registry.refs import ModelName
-from serving.edge.aggregate import AppliedSlots, Watches
-from serving.edge.following import Bounds, LogFollower
+from serving.edge.aggregate import AppliedSlots, Watches, charged
+from serving.edge.following import LogFollower
 from serving.edge.pairline import About, Drops, Pair, Reason, UnreadablePairLine, failed, parse
 from serving.edge.routebook import Known
 from serving.routes import NOTHING_MORE, Route
@@ -83,15 +82,13 @@ class PairCounts:
         """Return what was counted as the evidence of `source` in [start, end).
 
         Args:
-            running: Routes whose shadows are charged with what is lost: whose it was is unknown.
+            running: Routes whose shadows are charged with what is lost, as are those that the lines
+                tell of: whose it was is unknown.
         """
         counts = Counter(self._counts)
-        for route in running:
-            for trial in route.trials:
-                if trial.shadow and self.lost:
-                    experiment, stage = trial.experiment, trial.stage
-                    cell = Cell(experiment, stage, Variant.CHAMPION, route.control, LOST)
-                    counts[cell] += self.lost
+        own = {cell.experiment: cell for cell in self._counts}
+        for cell in (own | charged(_in_the_shadow(running))).values() if self.lost else ():
+            counts[replace(cell, counter=LOST)] += self.lost
         slots = {cell: frozenset(found) for cell, found in self._slots.items()}
         return Batch(source, start, end, counts, slots, dict(self._values))
 
@@ -135,6 +132,11 @@ class PairCounts:
         return True
 
 
+def _in_the_shadow(routes: Iterable[Route]) -> Iterator[Route]:
+    for route in routes:
+        yield replace(route, trials=tuple(trial for trial in route.trials if trial.shadow))
+
+
 def _cell(about: About, counter: str) -> Cell:
     return Cell(about.experiment, about.stage, Variant.CHALLENGER, about.version, counter)
 
@@ -158,17 +160,7 @@ class PairsProgress:
 class PairsCollector(LogFollower[PairCounts]):
     """Follows one edge's pairs and applies them to the store."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        edge: str,
-        store: Store,
-        known: Callable[[], Known],
-        bounds: Bounds | None = None,
-    ) -> None:
-        super().__init__(path, edge=edge, store=store, known=known, bounds=bounds)
-        self._progress = PairsProgress()
+    _progress = PairsProgress()
 
     @property
     def progress(self) -> PairsProgress:

@@ -1,12 +1,16 @@
 """What an edge serves while the store does not hear of it, and what it says of that."""
 
+import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from serving.edge.lease import Lease
+from serving.edge.haproxy import Runtime
+from serving.edge.lease import AHEAD, Lease
+from serving.errors import EdgeUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +40,47 @@ class CutOff:
 
     since: datetime
     until: datetime | None
+
+
+class Fence:
+    """HAProxy's own end of the lease, for an agent that hangs cannot tell it to stop.
+
+    HAProxy counts from a moment before the heartbeat was sent, by its own clocks: so its end is no
+    later than the agent's, however long either of them was held up.
+    """
+
+    def __init__(self, partition: "Partition", runtime: Runtime) -> None:
+        self._lease = partition.lease
+        self._is_needed = partition.policy is PartitionPolicy.CHAMPION
+        self._runtime = runtime
+        self._since = ""
+
+    async def begin(self) -> None:
+        """Where none is needed, take away what an agent with another policy has put up."""
+        if not self._is_needed:
+            with suppress(EdgeUnavailable):
+                await self._runtime.let_meet_for_ever()
+
+    async def moment(self) -> str:
+        """Return HAProxy's moment, for `heard`; nothing if it does not say."""
+        if self._is_needed:
+            # A HAProxy that hangs serves nobody; it may not keep the heartbeat.
+            with suppress(EdgeUnavailable, TimeoutError):
+                async with asyncio.timeout(self._lease.length * AHEAD):
+                    return await self._runtime.moment()
+        return ""
+
+    async def heard(self, since: str) -> None:
+        """Note that a heartbeat sent after `since` has arrived."""
+        self._since = since
+        await self.put_off()
+
+    async def put_off(self) -> None:
+        """Let HAProxy go on with challengers until the lease ends, if no route can be missed."""
+        if self._since and self._lease.is_waited_for:
+            with suppress(EdgeUnavailable, TimeoutError):
+                async with asyncio.timeout(self._lease.length * AHEAD):
+                    await self._runtime.let_meet(self._since, self._lease.length)
 
 
 class Partition:

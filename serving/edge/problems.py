@@ -113,7 +113,7 @@ def problems(*, max_body: int, retry_body: int) -> dict[str, Problem]:
             "not_ready",
             HTTPStatus.SERVICE_UNAVAILABLE,
             "No model has a route yet.",
-            "Deploy and promote a version of a model.",
+            "Deploy a version of a model: its first becomes champion by itself.",
         ),
         "route_unreadable": Problem(
             "route_unreadable",
@@ -173,8 +173,8 @@ def _too_much() -> dict[str, Problem]:
         "version_withdrawn": Problem(
             "version_withdrawn",
             HTTPStatus.SERVICE_UNAVAILABLE,
-            "The version that was asked was withdrawn before it answered, and the request is too "
-            "large to be tried twice.",
+            "The version that was asked was withdrawn before it answered, and the request cannot "
+            "be tried again: it is too large for that, or it had its second try.",
             f"{again}: another version will answer it.",
             retry_after=1,
         ),
@@ -190,8 +190,9 @@ def haproxy_errors() -> dict[int, Problem]:
         400: Problem(
             "malformed_request",
             HTTPStatus.BAD_REQUEST,
-            "This is not a correct HTTP request.",
-            "Check the client: its request line, headers and lengths.",
+            "This is not a correct HTTP request, or the rest of a large body did not come in time.",
+            "Check the client: its request line, headers and lengths, and that it sends all of the "
+            "body without a pause.",
         ),
         408: Problem(
             "request_timeout",

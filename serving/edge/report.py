@@ -1,9 +1,9 @@
 """What an edge tells of itself: its acknowledgements and its heartbeat, in one document."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from registry.refs import ModelName
+from registry.refs import ModelName, Version
 from serving.edge.partition import CutOff, PartitionPolicy
 from serving.routes import Route
 
@@ -24,6 +24,7 @@ class EdgeReport:
         since: When the agent started.
         malformed_lines: Log lines since the agent started that could not be read.
         break_glass: Models whose rollback at this edge the controller has not taken over yet.
+        withdrawn: The versions that these took away.
         policy: What this edge serves while the store has not heard of it for longer than its lease.
         cut_off: When that was last so, since the agent started.
         cut_offs: How often it was.
@@ -47,3 +48,4 @@ class EdgeReport:
     policy: PartitionPolicy = PartitionPolicy.KEEP
     cut_off: CutOff | None = None
     cut_offs: int = 0
+    withdrawn: dict[ModelName, tuple[Version, ...]] = field(default_factory=dict)

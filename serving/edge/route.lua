@@ -6,18 +6,23 @@
 --
 -- Arguments: the signing key's file, the routes' map file, how many bytes of a body there are before
 -- a request is routed, the two limits of requests under way (see guard.lua), and the problem documents
--- of bodies that are refused: too large, with and without a declared length, and too much.
+-- of bodies that are refused: too large, with and without a declared length, and too much; and the
+-- partition policy.
 
 local key_file, map_file, longest, in_flight, crowded, too_large, chunked_too_large, overloaded,
-    too_many_uploads = ...
+    too_many_uploads, partition_policy = ...
 longest, in_flight, crowded = tonumber(longest), tonumber(in_flight), tonumber(crowded)
 
 local assignment = require('assignment')
 local guard = require('guard')
 local incidents = require('incidents')
+local lease = require('lease')
 local routes = require('routes')
 
 guard.limit(in_flight, crowded)
+if partition_policy == 'champion' then
+    lease.begin_over()
+end
 
 local DRAINED_BYTES = 256 * 1024 * 1024
 
@@ -48,6 +53,10 @@ local function lookup(model, value)
     if route == nil or route.value ~= value then
         route = routes.parse(model, value, longest)
         parsed[model] = route
+    end
+    if route and route.trials[1] and lease.is_over() then
+        route.fenced = route.fenced or routes.parse(model, routes.control_only(value), longest)
+        return route.fenced
     end
     return route
 end
@@ -82,21 +91,23 @@ core.register_action('assign', {'http-req'}, function(txn)
     txn:set_var('txn.version', chosen.version)
     txn:set_var('txn.path', chosen.path)
     txn:set_var('txn.fallback', chosen.fallback)
-    txn:set_var('txn.fallback_version', chosen.fallback_version)
     txn:set_var('txn.token', chosen.token)
     txn:set_var('txn.slot', slot)
     txn:set_var('txn.segment', assignment.segment(txn, trial))
     if shadow ~= nil then
         txn:set_var('txn.shadow', shadow)
     end
+    local on_trial = chosen.on_trial
     if trial ~= nil then
         txn:set_var('txn.experiment', trial.experiment)
         txn:set_var('txn.stage', trial.stage)
         txn:set_var('txn.variant', chosen.variant)
-        txn:set_var('txn.meets', chosen.on_trial and 'challenger' or 'champion')
-        if chosen.on_trial then
-            txn:set_var('txn.deadline', trial.deadline)
-        end
+        txn:set_var('txn.meets', on_trial and 'challenger' or 'champion')
+    end
+    -- On the same terms for everybody who meets it, counted or not.
+    if on_trial then
+        txn:set_var('txn.deadline', on_trial.deadline)
+        txn:set_var('txn.trial', on_trial.experiment)
     end
 end)
 
@@ -111,7 +122,7 @@ core.register_action('admit_pinned', {'http-req'}, function(txn)
     end
 end)
 
--- In the backend `trial`, where an answer begins and the route is another than the request's. A route
+-- Where an answer of a version on trial begins and the route is another than the request's. A route
 -- that is gone, or cannot be read, takes no answer from anybody.
 core.register_action('withdraw', {'http-res'}, function(txn)
     local model, value = txn:get_var('txn.model'), txn:get_var('txn.route')
@@ -119,6 +130,24 @@ core.register_action('withdraw', {'http-res'}, function(txn)
     if route and not route.serves[txn:get_var('txn.version')] then
         incidents.count(model, 'withdrawn')
         txn:set_var('txn.withdrawn', true)
+    end
+end)
+
+-- In the frontend `failover`. The request was routed a while ago: whoever was to stand in for its
+-- version may have been withdrawn since, and then the champion does.
+core.register_action('stand_in', {'http-req'}, function(txn)
+    local version, value = txn:get_var('txn.version'), txn:get_var('txn.route')
+    local route = value and lookup(txn:get_var('txn.model'), value)
+    if route == nil then
+        return
+    end
+    if not route.serves[version] and version ~= route.behind then
+        version = route.version
+        txn:set_var('txn.version', version)
+        txn:set_var('txn.is_other', true)
+    end
+    if route.on_trial[version] then
+        txn:set_var('txn.on_trial', true)
     end
 end)
 
@@ -134,14 +163,15 @@ core.register_action('fail_over', {'http-req'}, function(txn)
 end)
 
 -- Ready means that at least one model has a route. HAProxy cannot count a map, and the map's file
--- is always written before the map itself. Reading it blocks, but it is one line of a local file.
+-- is always written before the map itself. Reading it blocks, but routes come first in this local
+-- file: what begins with `#` is no route.
 core.register_action('ready', {'http-req'}, function(txn)
     local file = io.open(map_file, 'r')
     local line = file and file:read('l')
     if file then
         file:close()
     end
-    txn:set_var('txn.ready', line ~= nil and line ~= '')
+    txn:set_var('txn.ready', line ~= nil and line ~= '' and line:sub(1, 1) ~= '#')
 end)
 
 -- Most clients send all of a body before they read an answer, and would see a broken connection

@@ -3,6 +3,7 @@
 `routes.json` holds everything and is written first; `routes.map` is derived from it, for HAProxy.
 """
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,11 @@ from serving.routes import NOTHING_MORE, Route, Watch, Withdrawal, control_only,
 
 WATCHES_KEPT = 256
 """Experiments whose watches are remembered: their last requests may still be in the log."""
+
+
+class UnreadableDocument(ValueError):
+    """`routes.json` is of another release: all that is looked for in it is missing."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +121,7 @@ class RouteBook:
     Attributes:
         known: What is obeyed, even where a file could not be written.
         is_blank: Nothing was ever known here, not even that there is nothing to know.
+        is_whole: Nothing that was known here before can be missing.
         is_fenced: No challenger may meet anybody here, so HAProxy is told of no trial.
     """
 
@@ -125,6 +132,7 @@ class RouteBook:
         self._is_written = False
         self.known = Known()
         self.is_blank = True
+        self.is_whole = False
         self.is_fenced = False
 
     @property
@@ -133,19 +141,31 @@ class RouteBook:
         return {route.model: map_value(route) for route in self._obeyed()}
 
     @property
+    def why_blank(self) -> str:
+        """Why the files do not tell what to obey."""
+        there = self._map.exists()
+        return "The map file here cannot be read" if there else "There is no map file here"
+
+    @property
     def is_written(self) -> bool:
         """Whether both files are there and say what is known."""
         return self._is_written and self._document.exists() and self._map.exists()
 
     def load(self, now: datetime) -> None:
-        """Read back what was known before; an edge without files knows nothing yet."""
-        known = self._read_document()
-        if known is None:
-            if not self._map.exists():
-                return
-            known = Known()
+        """Read back what was known before; an edge without files knows nothing yet.
+
+        Files from which nothing can be read say nothing, not even that there is nothing to know:
+        they stay as they are.
+        """
+        found = self._read_document()
         lines = self._read_map()
-        for route in _parsed(lines, now):
+        routes = list(_parsed(lines, now))
+        # Of a map that was cut off behind a line nobody can tell.
+        self.is_whole = found is not None
+        if found is None and not routes:
+            return
+        known = found or Known()
+        for route in routes:
             if known.is_news(route):
                 known = known.with_route(route)
                 if PARTIAL in lines:
@@ -185,15 +205,25 @@ class RouteBook:
 
     def _read_document(self) -> Known | None:
         try:
-            return decode(Known, self._document.read_bytes())
+            document = self._document.read_bytes()
+            known = decode(Known, document)
+            if "routes" not in json.loads(document):
+                raise UnreadableDocument
+            return known
         except FileNotFoundError:
             return None
-        except ValidationError:
+        except (ValidationError, UnreadableDocument):
             _log.exception("%s cannot be read; the map and the store must do", self._document)
             return None
 
     def _read_map(self) -> list[str]:
-        return self._map.read_text("utf-8", "replace").splitlines() if self._map.exists() else []
+        """Return the lines of the map; what no line end follows was cut off, and says nothing."""
+        if not self._map.exists():
+            return []
+        *lines, torn = self._map.read_text("utf-8", "replace").split("\n")
+        if torn:
+            _log.error("%s was cut off in its last line", self._map)
+        return lines
 
 
 def _parsed(lines: Iterable[str], now: datetime) -> Iterator[Route]:

@@ -28,7 +28,6 @@ local function side(model, version, fallback, trial, variant)
         -- Where the hosts are; which of their calls it is, haproxy.cfg adds.
         path = '/hosts/' .. model .. '/' .. version,
         fallback = '/hosts/' .. model .. '/' .. fallback,
-        fallback_version = fallback,
         variant = variant,
         token = table.concat({model, version, experiment, stage, MARKS[variant] or NONE, ''}, '.'),
     }
@@ -44,7 +43,7 @@ local function lanes(model, challengers, control, behind, trial)
             lane.challenger = side(model, version, control, trial, 'challenger')
             -- Served like any challenger's; only who counts sees the difference.
             lane.veteran = side(model, version, control, trial, 'veteran')
-            lane.challenger.on_trial, lane.veteran.on_trial = true, true
+            lane.challenger.on_trial, lane.veteran.on_trial = trial, trial
             lane.shadow = table.concat({trial.experiment, trial.stage, version}, '\t')
         else
             lane.dropped = side(model, control, behind, trial, 'veteran')
@@ -112,11 +111,21 @@ local function serve(route, trial)
     for _, lane in ipairs(trial.is_shadow and {} or trial.lanes) do
         if lane.challenger then
             route.serves[lane.challenger.version] = true
+            route.on_trial[lane.challenger.version] = trial
         end
     end
 end
 
 local routes = {}
+
+-- The same as `serving.routes.control_only`, of a value of the map that has a trial.
+function routes.control_only(value)
+    local fields = split(value)
+    local epoch, champion, previous, holdout = table.unpack(fields, 1, HEAD)
+    local control = fields[HEAD + 3]
+    previous = control == champion and previous or NONE
+    return table.concat({epoch, control, previous, holdout}, '|')
+end
 
 -- Returns what a value of the map says of a model; nil if it cannot be read.
 --   longest  bytes of a body that HAProxy has before it routes the request
@@ -130,8 +139,10 @@ function routes.parse(model, value, longest)
     -- A champion without a version to fall back to is simply asked again.
     local behind = previous == NONE and champion or previous
     local route = {value = value, epoch = epoch, version = champion, trials = {}}
-    -- Whose answers are given to users, and what the champion's hosts are counted under.
-    route.serves, route.host = {[champion] = true}, model .. '/' .. champion
+    -- Whose answers are given to users, and who of them is on trial; who else may stand in for the
+    -- champion; and what the champion's hosts are counted under.
+    route.serves, route.on_trial = {[champion] = true}, {}
+    route.behind, route.host = behind, model .. '/' .. champion
     route.champion = side(model, champion, behind, {}, nil)
     route.holdout = tonumber(holdout)
     route.holdout_prefix = 'holdout/' .. model .. '/'
@@ -147,6 +158,8 @@ function routes.parse(model, value, longest)
         route.has_budget = route.has_budget or trial.budget < WHOLE
         serve(route, trial)
     end
+    -- In a holdback the champion is on trial, and so for those too who are not counted.
+    route.champion.on_trial = route.on_trial[champion]
     local first = route.trials[1]
     if first ~= nil then
         route.unit = identity.reader(first.unit, longest)

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 from experiments.errors import StoreUnavailable
 from experiments.store import Kind, Store
 from serving.clock import Clock, utc_now
-from serving.edge.agent import Agent, Runtime
+from serving.edge.agent import Agent
 from serving.edge.breakglass import Door
 from serving.edge.collector import Collector
 from serving.edge.config import EdgeFiles
 from serving.edge.exposition import CountsIncidents, exposition
 from serving.edge.following import Bounds
+from serving.edge.haproxy import Runtime
 from serving.edge.listening import listen
 from serving.edge.lock import alone
 from serving.edge.pairs import PairsCollector
@@ -31,7 +32,9 @@ BEAT_SECONDS = 1.0
 BEATS_A_LEASE = 3
 """At least: one that is late ends no lease."""
 LOG_SECONDS = 0.1
-"""Pause between two looks at the request log."""
+"""Pause between two looks at a log,"""
+BEHIND_BYTES = 256 * 1024
+"""unless so much of it waits to be counted."""
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
 STARTING_SECONDS = 0.1
 """Pause between two looks for a HAProxy that is not running."""
@@ -71,6 +74,7 @@ async def run(
             store=store,
             known=lambda: book.known,
             bounds=Bounds(log=settings.log_limit_bytes),
+            made=runtime.made,
         )
         pairs = PairsCollector(
             EdgeFiles(folder).pairs,
@@ -100,6 +104,7 @@ async def run(
         loops = Loops(agent, logs, store)
         door = Door(agent, lambda: exposition(agent, collector, pairs.progress, runtime, now()))
         await _until(stop, loops, door, settings.agent_socket)
+        collector.ask_again()
         for log in logs:
             await _flush(log)
         with suppress(StoreUnavailable):
@@ -108,6 +113,10 @@ async def run(
 
 class Log(Protocol):
     """What an edge has written down, on its way into the store."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How much of it is not there yet."""
 
     async def step(self) -> bool:
         """Take a part of it there; return whether there was any.
@@ -133,7 +142,7 @@ class Loops:
     async def beat(self) -> None:
         """Tell that this edge lives, and look for routes that were missed."""
         pause = min(BEAT_SECONDS, self.agent.lease.length / BEATS_A_LEASE)
-        await self._through_outages(self._beat_once, pause=lambda: pause)
+        await self._through_outages(self._beat_and_enrol, pause=lambda: pause)
 
     async def mend(self) -> None:
         """Keep HAProxy's memory as it should be."""
@@ -148,16 +157,12 @@ class Loops:
             await self.agent.heed_lease()
 
     async def collect(self, log: Log) -> None:
-        """Turn a log's lines into evidence as they are written."""
-        busy = False
-
-        async def step() -> None:
-            nonlocal busy
-            busy = await log.step()
-
+        """Turn a log's lines into evidence, many at a time: a batch costs more than its lines."""
         # A log without news is read without asking the store, so it proves nothing.
         await self._through_outages(
-            step, pause=lambda: 0 if busy else LOG_SECONDS, proves_store=False
+            log.step,
+            pause=lambda: 0 if log.backlog_bytes > BEHIND_BYTES else LOG_SECONDS,
+            proves_store=False,
         )
 
     async def _watch(self) -> None:
@@ -173,6 +178,11 @@ class Loops:
         await self.agent.beat()
         if not self.agent.lease.is_waited_for:
             await self.agent.sync()
+
+    async def _beat_and_enrol(self) -> None:
+        await self._beat_once()
+        # Apart from the heartbeat, because the disk is waited for.
+        await self.agent.enrol()
 
     async def _through_outages(
         self,

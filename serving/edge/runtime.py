@@ -10,6 +10,7 @@ from pathlib import Path
 
 from registry.refs import ModelName
 from serving.edge.config import MAP_NAME
+from serving.edge.haproxy import Made
 from serving.errors import EdgeStopped, EdgeUnresponsive
 
 _PATIENCE_SECONDS = 5.0
@@ -99,6 +100,18 @@ class EdgeRuntime:
                 found[ModelName(model)] = value
         return found
 
+    async def moment(self) -> str:
+        """Return what HAProxy's clocks say, to be handed back in `let_meet`."""
+        return (await self._ask("lease now")).strip()
+
+    async def let_meet(self, since: str, seconds: float) -> None:
+        """Let users meet challengers for so long from a moment on, and no longer."""
+        _expect_silence(await self._ask(f"lease from {since} {seconds}"))
+
+    async def let_meet_for_ever(self) -> None:
+        """Let users meet challengers as the routes say."""
+        _expect_silence(await self._ask("lease off"))
+
     async def incidents(self) -> dict[ModelName, dict[Incident, int]]:
         """Return how often what happened since HAProxy started, for models that saw any of it."""
         found: dict[ModelName, dict[Incident, int]] = {}
@@ -133,9 +146,17 @@ class EdgeRuntime:
         except (KeyError, ValueError) as error:
             raise EdgeUnresponsive(f"the edge's counters cannot be read: {error}") from error
 
+    async def made(self) -> Made:
+        """Return how many lines of the request log have been made."""
+        run, lines = await self._variable("proc.run"), await self._variable("proc.lines")
+        if not run or not lines.isdigit():
+            raise EdgeUnresponsive("the edge does not say how many lines it has made")
+        return Made(run, int(lines))
+
     async def _variable(self, name: str) -> str:
-        answer = await self._ask(f"get var {name}")
-        return answer.rpartition("<")[2].rstrip(">\n ")
+        """Return a variable's value; nothing if there is none of that name."""
+        _, found, value = (await self._ask(f"get var {name}")).rpartition("<")
+        return value.rstrip(">\n ") if found else ""
 
     async def _ask(self, order: str) -> str:
         async with _translated_errors(self._admin_socket), asyncio.timeout(_PATIENCE_SECONDS):
@@ -164,7 +185,7 @@ async def _translated_errors(admin_socket: Path) -> AsyncIterator[None]:
 def _expect_silence(answer: str) -> None:
     """HAProxy says nothing about a change that it has made."""
     if answer.strip():
-        raise EdgeUnresponsive(f"the edge refused a change of route: {answer.strip()}")
+        raise EdgeUnresponsive(f"the edge refused a change: {answer.strip()}")
 
 
 def _word(value: str) -> str:

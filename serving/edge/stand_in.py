@@ -71,6 +71,7 @@ class StandIn:
             async with in_place_of_the_agent(edge, self._store, now=self._clock) as agent:
                 await agent.sync()
                 await agent.beat()
+                await agent.enrol()
         except UnusableEdgeFolder:
             return  # Its agent lives, or is just being started: then it is only slow.
         _log.warning("%s has no agent at the moment; it was told what to obey", edge.edge_name)

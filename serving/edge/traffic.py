@@ -36,7 +36,7 @@ class Answered:
     """How requests were answered.
 
     Args:
-        requests: By status, and whether another version answered.
+        requests: By status, and whether the fallback was asked.
     """
 
     requests: Counter[tuple[str, bool]] = field(default_factory=Counter)

@@ -18,7 +18,7 @@ from registry.refs import VersionRef
 from registry.tensors import NUMPY_TYPES, Array, datatype_of
 from serving.errors import InvalidOutput
 from serving.hosts.binary import write_binary
-from serving.hosts.protocol import BINARY_SIZE, InferRequest
+from serving.hosts.protocol import BINARY_SIZE, InferRequest, no_such_output
 from serving.problem import problem_document
 
 
@@ -49,13 +49,17 @@ def write_response(
             signatures are about whole answers.
 
     Raises:
-        InvalidOutput: an output is missing, of another type than declared, or is wanted in JSON
-            and not finite.
-        InvalidInput: it is not finite, and neither are the inputs.
+        InvalidOutput: a declared output is missing, or one is of another type than declared, or
+            is wanted in JSON and not finite.
+        InvalidInput: it is not finite, and neither are the inputs; or an output was asked for
+            that is neither declared nor given.
     """
     declared = {t.name: t for t in signature.outputs} if signature else {}
     names = request.outputs or (() if piece else tuple(declared)) or tuple(outputs)
     if missing := set(names) - set(outputs):
+        if unknown := missing - set(declared):
+            # Nobody promised it, so whoever asked for it is wrong, and not the model.
+            raise no_such_output(min(unknown), outputs)
         raise InvalidOutput(f"the model gave no output {min(missing)!r}")
     written = []
     behind: list[bytes] = []

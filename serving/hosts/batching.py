@@ -1,4 +1,4 @@
-"""Concurrent requests answered by one call of the model, off the event loop.
+"""Concurrent requests answered by one call of the model.
 
 Nothing waits to be batched: what arrives while the model is busy is the next batch.
 """
@@ -6,7 +6,6 @@ Nothing waits to be batched: what arrives while the model is busy is the next ba
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -16,6 +15,7 @@ import numpy as np
 
 from registry.errors import TiltyardError
 from registry.tensors import Array
+from serving.hosts.caller import Caller
 from serving.hosts.calls import Calls
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class _Waiting:
 
 
 class Batcher:
-    """Calls `predict` in one thread, for one or many requests at a time.
+    """Calls `predict`, for one or many requests at a time.
 
     Requests are put together, in order of arrival, if they differ in nothing but their rows. A
     request that makes a batch fail does not fail the others: they are then answered one by one. So
@@ -58,9 +58,8 @@ class Batcher:
     def __init__(self, predict: Predict, *, rows: int = 64, calls: Calls | None = None) -> None:
         self._predict = predict
         self._rows = rows
-        self._calls = calls or Calls()
+        self._call = Caller(calls or Calls())
         self._queue: deque[_Waiting] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._running: asyncio.Task[None] | None = None
 
     async def submit(self, inputs: Arrays, parameters: Parameters = NO_PARAMETERS) -> Arrays:
@@ -78,22 +77,19 @@ class Batcher:
             self._running = asyncio.create_task(self._run())
         return await answer
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether what is submitted now is answered before anybody could change his mind."""
+        return self._call.is_quick
+
     async def alone(self, call: Callable[[], T]) -> T:
-        """Make a call that cannot be put together with others, in the same thread as these.
+        """Make a call that cannot be put together with others, but is made in turn with these.
 
         Raises:
             TiltyardError: `call` raised it.
             ModelFailed: it raised anything else.
         """
-        loop = asyncio.get_running_loop()
-        outcome = await loop.run_in_executor(self._thread, self._calls.attempt, call)
-        if isinstance(outcome, TiltyardError):
-            raise outcome
-        return outcome
-
-    def busy_for(self) -> float:
-        """Return for how many seconds the model has been at its present call."""
-        return self._calls.longest()
+        return await self._call(call)
 
     async def _run(self) -> None:
         try:
@@ -124,7 +120,7 @@ class Batcher:
             if waiting.answer.done():
                 continue
             try:
-                outputs = await self._call(waiting.inputs, waiting.parameters)
+                outputs = await self._answers(waiting.inputs, waiting.parameters)
             except TiltyardError as error:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)
@@ -139,7 +135,7 @@ class Batcher:
             for name in batch[0].inputs
         }
         try:
-            outputs = await self._call(inputs, batch[0].parameters)
+            outputs = await self._answers(inputs, batch[0].parameters)
         except TiltyardError:
             return False
         total = sum(waiting.rows for waiting in batch)
@@ -154,8 +150,8 @@ class Batcher:
                 waiting.answer.set_result({name: array[rows] for name, array in outputs.items()})
         return True
 
-    async def _call(self, inputs: Arrays, parameters: Parameters) -> Arrays:
-        return await self.alone(partial(self._predict, inputs, parameters))
+    async def _answers(self, inputs: Arrays, parameters: Parameters) -> Arrays:
+        return await self._call(partial(self._predict, inputs, parameters))
 
 
 def _kind(inputs: Arrays) -> _Kind | None:

@@ -6,14 +6,14 @@
     POST /invocations    a prediction, as MLflow's scoring server is asked for it
     GET  /example  a request that the model takes, if it was saved with one
 
-The paths stand below the version's route prefix; an edge leads to all but the last, for an
-example may be somebody's data. Plain ASGI: a framework's routing would cost more than the whole of
-the rest.
+HEAD is answered as GET is; the server leaves the body out. The paths stand below the version's
+route prefix; an edge leads to all but the last, for an example may be somebody's data. Plain ASGI:
+a framework's routing would cost more than the whole of the rest.
 """
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol, TypeAlias
@@ -35,7 +35,7 @@ from serving.hosts.answers import write_example, write_metadata, write_problem, 
 from serving.hosts.batching import Batcher
 from serving.hosts.bodies import Message, Receive
 from serving.hosts.calls import Calls
-from serving.hosts.exchange import BINARY, JSON, Answer, Request, Send, start
+from serving.hosts.exchange import BINARY, JSON, Answer, ClientGone, Request, Send, start
 from serving.hosts.faults import Fault, afflicted
 from serving.hosts.invocations import media_type, score, write_scoring_problem
 from serving.hosts.protocol import InferRequest, read_request, require_json, require_outputs
@@ -55,7 +55,10 @@ STATUSES: Mapping[type[TiltyardError], HTTPStatus] = {
 }
 """What is the client's fault is 4xx, and never charged to the model."""
 
-_PATHS = ("", "/", "/example", "/infer", "/infer_stream", "/invocations", "/live", "/ready")
+_ALLOWED: Mapping[str, str] = {
+    **dict.fromkeys(("", "/", "/example", "/live", "/ready"), "GET, HEAD"),
+    **dict.fromkeys(("/infer", "/infer_stream", "/invocations"), "POST"),
+}
 
 logger = logging.getLogger("ray.serve")
 
@@ -139,11 +142,12 @@ class HostEndpoint:
         if (request.method, request.path) == ("POST", "/infer_stream"):
             await self._stream(request, send)
             return
-        await (await self._answer(request)).send(send)
+        with suppress(ClientGone):
+            await (await self._answer(request)).send(send)
 
     async def _answer(self, request: Request) -> Answer:
         method, path = request.method, request.path
-        match method, path:
+        match "GET" if method == "HEAD" else method, path:
             case "POST", "/infer":
                 return await self._infer(request)
             case "POST", "/invocations":
@@ -159,13 +163,18 @@ class HostEndpoint:
                 return Answer(HTTPStatus.OK, b'{"ready":true}')
             case "GET", "/live":
                 return Answer(HTTPStatus.OK, b'{"live":true}')
-        status = HTTPStatus.METHOD_NOT_ALLOWED if path in _PATHS else HTTPStatus.NOT_FOUND
-        return _refusal(MalformedRequest(f"a host has no {method} {path or '/'}"), status)
+        allow = _ALLOWED.get(path)
+        status = HTTPStatus.NOT_FOUND if allow is None else HTTPStatus.METHOD_NOT_ALLOWED
+        return _refusal(MalformedRequest(f"a host has no {method} {path or '/'}"), status, allow)
 
     async def _infer(self, request: Request) -> Answer:
         try:
             asked, parameters = await self._asked(request)
-            outputs = await self._predict(asked.inputs, parameters)
+            predicted = self._predict(asked.inputs, parameters)
+            # An edge tells Serve not to watch whether a client is still there, which costs a tenth
+            # of a quick answer. It matters where one has to wait for the model.
+            waits = not self._batcher.is_quick
+            outputs = await (request.unless_gone(predicted) if waits else predicted)
             body = write_response(self._ref, asked, outputs, self._signature)
         except TiltyardError as error:
             return self._failure(error)
@@ -239,8 +248,8 @@ class HostEndpoint:
         return Answer(status, write(error, status), PROBLEM)
 
 
-def _refusal(error: TiltyardError, status: HTTPStatus) -> Answer:
-    return Answer(status, write_problem(error, status), PROBLEM)
+def _refusal(error: TiltyardError, status: HTTPStatus, allow: str | None = None) -> Answer:
+    return Answer(status, write_problem(error, status), PROBLEM, allow=allow)
 
 
 def _has_rows(model: Model) -> bool:

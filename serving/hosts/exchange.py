@@ -1,12 +1,15 @@
 """A request and its answer, as ASGI has them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, TypeVar
 
 from serving.errors import MalformedRequest
 from serving.hosts.bodies import Message, Receive, read_body
+
+T = TypeVar("T")
 
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
@@ -15,6 +18,10 @@ BINARY: Final = "application/octet-stream"
 
 HEADER_LENGTH: Final = "inference-header-content-length"
 """Header that says where in a body the JSON ends and the tensors begin."""
+
+
+class ClientGone(Exception):
+    """Nobody is there any more to be answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,23 @@ class Request:
         encoding = self.header("content-encoding").lower()
         return await read_body(self.receive, encoding=encoding, limit=limit)
 
+    async def unless_gone(self, work: Awaitable[T]) -> T:
+        """Return what `work` comes to, once the body is read; give it up if the client goes away.
+
+        Raises:
+            ClientGone: it did.
+        """
+        working = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(self.receive())
+        try:
+            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ClientGone
+            return working.result()
+        finally:
+            working.cancel()
+            leaving.cancel()
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -71,18 +95,22 @@ class Answer:
 
     Args:
         header_length: How much of the body is JSON, if bytes of tensors follow.
+        allow: Value of the `Allow` header, which an answer of 405 must have.
     """
 
     status: HTTPStatus
     body: bytes
     kind: str = JSON
     header_length: int | None = None
+    allow: str | None = None
 
     async def send(self, send: Send) -> None:
         """Send it."""
         headers = {"content-type": self.kind, "content-length": str(len(self.body))}
         if self.header_length is not None:
             headers[HEADER_LENGTH] = str(self.header_length)
+        if self.allow is not None:
+            headers["allow"] = self.allow
         await send(start(self.status, headers))
         await send({"type": "http.response.body", "body": self.body})
 

@@ -6,7 +6,7 @@ there is no NaN and no infinity, and BYTES are text, or bytes in base64 where a 
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from math import prod
@@ -120,18 +120,24 @@ def require_json(request: InferRequest) -> None:
 
 
 def require_outputs(request: InferRequest, signature: Signature | None) -> None:
-    """See that the model has the outputs that are asked for.
+    """See that the model has the outputs that are asked for, if its signature says which it has.
+
+    One of inputs alone says nothing of them: then the answer shows (`answers.write_response`).
 
     Raises:
         InvalidInput: it has not.
     """
-    if signature is None:
+    if signature is None or not signature.outputs:
         return
     known = {tensor.name for tensor in signature.outputs}
     if unknown := set(request.outputs) - known:
-        raise InvalidInput(
-            f"no output is called {min(unknown)!r}: the model gives {', '.join(sorted(known))}"
-        )
+        raise no_such_output(min(unknown), known)
+
+
+def no_such_output(name: str, known: Collection[str]) -> InvalidInput:
+    """Return what a client is told that names an output which the model does not have."""
+    listed = ", ".join(sorted(known)) or "none"
+    return InvalidInput(f"no output is called {name!r}: the model gives {listed}")
 
 
 def _named(document: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:

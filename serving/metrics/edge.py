@@ -9,7 +9,7 @@ REQUESTS = Family(
     "tiltyard_edge_requests",
     Kind.COUNTER,
     "Inferences by the version that was assigned and the status that the client got, `none` if it"
-    " got none; `failover` says whether another version answered.",
+    " got none; `failover` says whether its first try failed, so that the fallback was asked.",
     ("model", "version", "variant", "status", "failover"),
 )
 DURATION = Family(

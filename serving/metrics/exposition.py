@@ -5,7 +5,7 @@ gone with it.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -86,5 +86,15 @@ def text(families: Iterable[Metric], registry: CollectorRegistry | None = None) 
         registry: What is counted elsewhere, told before.
     """
     snapshot = CollectorRegistry()
-    snapshot.register(Snapshot(families))
-    return (generate_latest(registry) if registry else b"") + generate_latest(snapshot)
+    snapshot.register(Snapshot([*_counted(registry), *families] if registry else families))
+    return generate_latest(snapshot)
+
+
+def _counted(registry: CollectorRegistry) -> Iterator[Metric]:
+    """Yield what a registry has, but for the times at which it began to count.
+
+    In this text each of those would be a family of its own that nobody has declared.
+    """
+    for family in registry.collect():
+        family.samples = [it for it in family.samples if not it.name.endswith("_created")]
+        yield family

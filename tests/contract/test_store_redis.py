@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from experiments.errors import LeaseLost, StoreUnavailable
 from experiments.stats.moments import Moments
-from experiments.store import ANY, Applied, Batch, Fence, Kind, Readings, Store, Stored
+from experiments.store import ANY, Applied, Batch, Fence, Kind, Readings, Store, Stored, Write
 from experiments.store import redis as adapter
 from experiments.store.memory import MemoryStore
 from experiments.store.redis import RedisStore
@@ -38,6 +38,7 @@ EVERYTHING: dict[str, Callable[[Store], Awaitable[object]]] = {
     "read": lambda store: store.read(Kind.ROUTE, "digits"),
     "read_all": lambda store: store.read_all(Kind.ROUTE),
     "write": lambda store: store.write(Kind.ROUTE, "digits", b"", expected=ANY),
+    "write_all": lambda store: store.write_all([Write(Kind.ROUTE, "digits", b"", ANY)]),
     "delete": lambda store: store.delete(Kind.ROUTE, "digits"),
     "beat": lambda store: store.beat(Kind.EDGE, "edge-0", b"", ttl=LONG),
     "age": lambda store: store.age(),

@@ -47,6 +47,16 @@ from tests.e2e.ingress import Ingress
 
 LOOK_SECONDS = 0.02
 
+FILE = """
+name: {name}
+model: digits
+challenger: 2
+unit: request
+share: [50%]
+goal: {{metric: correct, kind: binary, direction: increase, min_effect: 1%}}
+"""
+"""An experiment in which half of the requests meet version 2."""
+
 
 @dataclass
 class Machine:

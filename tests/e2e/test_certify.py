@@ -47,8 +47,7 @@ async def test_planted_faults_are_found_and_nothing_is_left(
     assert (found["summary"]["failed_requests"], found["certified"]) == (0, True)
     aa, wrong, errors = found["trials"]
     assert aa["requests"] == 400
-    # A busy machine may bring a host over its deadline, but it is errors that need rescuing.
-    assert wrong["rescued"] < errors["rescued"]
+    assert (wrong["rescued"], errors["rescued"] > 0) == (0, True)
     assert (await control.replay(wrong["receipt"]))["same"]
 
     async def clean() -> bool:

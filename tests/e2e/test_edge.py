@@ -101,6 +101,22 @@ def test_nonces_never_repeat_and_cannot_be_guessed_from_one_another(edge: Edge) 
     assert binomtest(changed, 128 * (n - 1), 0.5).pvalue > 1e-6
 
 
+def test_what_ray_logs_of_a_request_can_be_found_by_its_prediction_id(edge: Edge) -> None:
+    edge.route()
+    prediction = verify(edge.client().infer().headers["x-prediction-id"], KEY)
+    edge.client().infer(("X-Request-Id", "mine"))
+    unnamed, named = (headers["x-request-id"] for _, _, headers in edge.ingress.calls)
+    assert (unnamed, named) == ([prediction.nonce], ["mine"])
+
+
+def test_serve_need_not_watch_for_clients_but_of_streams(edge: Edge) -> None:
+    edge.route()
+    for call in ("infer", "infer_stream"):
+        edge.client().request("POST", f"/v2/models/{MODEL}/{call}", body=b"{}")
+    watched = ["x-request-disconnect-disabled" in headers for _, _, headers in edge.ingress.calls]
+    assert watched == [True, False]
+
+
 # ---- who answers
 
 

@@ -10,7 +10,6 @@ from scipy.stats import binomtest
 
 from experiments.assignment import (
     Assigned,
-    assign,
     bucket,
     lane,
     segment,
@@ -21,6 +20,7 @@ from experiments.model import Segments, Variant
 from experiments.prediction import verify
 from experiments.unit import HeaderUnit, RequestUnit
 from registry.refs import Version
+from serving.meeting import assigned
 from serving.routes import Route
 from tests.e2e.edge_checks import EVERYBODY, UNIT, assert_problem
 from tests.e2e.edge_fixture import CHALLENGER, CHAMPION, KEY, PREVIOUS, Answer, Edge, edge, running
@@ -57,16 +57,7 @@ trials = st.fixed_dictionaries(
 def expected(route: Route, unit: bytes) -> Assigned:
     """Return what the reference says."""
     (trial,) = route.trials
-    assert trial is not None
-    return assign(
-        unit,
-        salt=trial.salt,
-        challengers=trial.challengers,
-        control=route.control,
-        cut=trial.cut,
-        floor=trial.floor,
-        dropped=trial.dropped,
-    )
+    return assigned(trial, route.control, unit)
 
 
 def routed(edge: Edge, drawn: dict, **more: object) -> Route:

@@ -99,10 +99,18 @@ def test_users_are_served_while_hundreds_of_others_take_their_time(opened: Opene
 
 def test_who_does_not_end_its_request_is_told_so(edge: Edge, opened: Opened) -> None:
     edge.route()
-    statuses = {"headers": 408, "body": 408, "chunked body": 408, "large body": 400}
-    slow = {kind: opened(edge, SLOW_REQUESTS[kind]) for kind in statuses}
-    for kind, status in statuses.items():
-        assert rest(slow[kind]).startswith(b"HTTP/1.1 %d " % status), kind
+    told = {
+        "headers": (408, b"<html>"),  # HAProxy's own, before it looks at what was configured
+        "body": (408, b'"request_timeout"'),
+        "chunked body": (408, b'"request_timeout"'),
+        "large body": (400, b"did not come in time"),
+    }
+    slow = {kind: opened(edge, SLOW_REQUESTS[kind]) for kind in told}
+    for kind, (status, words) in told.items():
+        answer = rest(slow[kind])
+        assert answer.startswith(b"HTTP/1.1 %d " % status), kind
+        assert words in answer, kind
+        assert (b"x-route-epoch: %d\r\n" % edge.epoch in answer) == (kind != "headers")
 
 
 def test_who_does_not_read_its_answer_loses_it(edge: Edge, opened: Opened) -> None:
@@ -139,6 +147,9 @@ def test_one_address_has_so_many_connections_and_no_more(opened: Opened) -> None
         late = edge.client().infer()
         assert_problem(late, 429, "too_many_connections")
         assert (late.headers["retry-after"], late.headers["connection"]) == ("1", "close")
+        assert late.headers["x-route-epoch"] == str(edge.epoch)
+        elsewhere = edge.client().request("GET", "/elsewhere")
+        assert_problem(elsewhere, 429, "too_many_connections")
         assert early.infer().status == 200, "who was there first stays"
 
         many += [opened(edge, b"") for _ in range(5)]
@@ -214,6 +225,39 @@ def test_the_edges_own_connections_wait_for_nobody(monkeypatch: pytest.MonkeyPat
 
 
 # ---- large requests
+
+HUGE = {
+    "2^31": 1 << 31,
+    "2^31 + 4": (1 << 31) + 4,
+    "2^32 + 4": (1 << 32) + 4,
+    "2^63 - 1": (1 << 63) - 1,
+    "2^64 - 1": (1 << 64) - 1,
+    "2^64": 1 << 64,
+}
+"""Lengths that begin anew, or turn negative, for whoever counts in too few bits."""
+
+
+@pytest.mark.parametrize("length", HUGE.values(), ids=HUGE)
+def test_a_body_can_be_too_large_for_the_bits_of_a_number(
+    edge: Edge, opened: Opened, length: int
+) -> None:
+    edge.route()
+    head = HEAD + b"Content-Length: %d\r\n" % length
+    asks = opened(edge, head + b"Expect: 100-continue\r\n\r\n")
+    assert asks.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_no_host_gets_any_of_a_body_that_is_too_large(edge: Edge, opened: Opened) -> None:
+    edge.route()
+    sent = {
+        kind: opened(edge, HEAD + b"Content-Length: %d\r\n\r\n" % length + b"x" * 100_000)
+        for kind, length in HUGE.items()
+    }
+    for kind, connection in sent.items():
+        # What is refused is read to its end, and these fall silent before it.
+        assert rest(connection)[:13] in (b"HTTP/1.1 400 ", b"HTTP/1.1 413 "), kind
+    assert edge.client().infer().status == 200
+    edge.logged(1)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """Too many requests under way: who is let in, who is told to come back, and what is counted."""
 
 import asyncio
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -15,7 +13,6 @@ from tests.e2e.edge_fixture import (
     CHALLENGER,
     CHAMPION,
     MODEL,
-    PATIENCE_SECONDS,
     PREVIOUS,
     Answer,
     Edge,
@@ -23,8 +20,9 @@ from tests.e2e.edge_fixture import (
     running_edge,
 )
 from tests.e2e.ingress import Mood
+from tests.e2e.waiting import Waiting, waiting
 
-__all__ = ["edge"]
+__all__ = ["edge", "waiting"]
 
 MOST = 10
 CROWDED = 8
@@ -35,37 +33,6 @@ CROWDED = 8
 def running() -> Iterator[Edge]:
     with running_edge(version_in_flight=MOST, retry_body_bytes=32 * 1024) as edge:
         yield edge
-
-
-class Waiting:
-    """Requests that wait for their answers."""
-
-    def __init__(self, edge: Edge) -> None:
-        self._edge = edge
-        self._threads = ThreadPoolExecutor(3 * MOST)
-        self._answers: list[Future[Answer]] = []
-
-    def fill(self, version: int, count: int) -> None:
-        """Have `count` more requests wait at the version that all of them meet now."""
-        self._edge.ingress.hold(version)
-        arrived = len(self._edge.ingress.calls) + count
-        self._answers += [self._threads.submit(self._edge.client().infer) for _ in range(count)]
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while len(self._edge.ingress.calls) < arrived:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-
-    def answers(self) -> list[Answer]:
-        """Let all of them be answered."""
-        self._edge.ingress.let_go()
-        return [answer.result() for answer in self._answers]
-
-
-@pytest.fixture
-def waiting(edge: Edge) -> Iterator[Waiting]:
-    waiting = Waiting(edge)
-    yield waiting
-    waiting.answers()
 
 
 def incidents(edge: Edge) -> dict[Incident, int]:

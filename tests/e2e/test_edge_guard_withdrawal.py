@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 
 import pytest
 
+from experiments.model import BasisPoints
 from registry.refs import Version
 from serving.edge.runtime import Incident
 from tests.e2e.edge_checks import EVERYBODY, assert_problem
@@ -18,52 +19,18 @@ from tests.e2e.edge_fixture import (
     CHAMPION,
     MODEL,
     PATIENCE_SECONDS,
-    Answer,
+    PREVIOUS,
     Edge,
     edge,
+    make_route,
     running,
 )
 from tests.e2e.ingress import Mood
+from tests.e2e.waiting import Waiting, waiting
 
-__all__ = ["edge", "running"]
+__all__ = ["edge", "running", "waiting"]
 
 OTHER = Version(7)
-
-
-class Asked:
-    """A request whose answer is awaited at a version that takes its time."""
-
-    def __init__(self, edge: Edge, version: Version) -> None:
-        self._edge, self._version = edge, version
-        self._threads = ThreadPoolExecutor(8)
-        self._answers: list[Future[Answer]] = []
-        edge.ingress.hold(version)
-
-    def ask(self, body: bytes = BODY) -> None:
-        """Return when the request has reached the version."""
-        arrived = len(self._edge.ingress.calls) + 1
-        client = self._edge.client()
-        self._answers.append(self._threads.submit(client.infer, body=body))
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while len(self._edge.ingress.calls) < arrived:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-
-    def answers(self) -> list[Answer]:
-        self._edge.ingress.let_go()
-        return [answer.result() for answer in self._answers]
-
-    def answer(self) -> Answer:
-        """Let the version answer, and return what the client got."""
-        [answer] = self.answers()
-        return answer
-
-
-@pytest.fixture
-def asked(edge: Edge) -> Iterator[Asked]:
-    asked = Asked(edge, CHALLENGER)
-    yield asked
-    asked.answers()
 
 
 def withdrawn(edge: Edge) -> int:
@@ -71,14 +38,13 @@ def withdrawn(edge: Edge) -> int:
 
 
 def test_the_champion_answers_in_place_of_a_version_that_was_rolled_back(
-    edge: Edge, asked: Asked
+    edge: Edge, waiting: Waiting
 ) -> None:
     before = withdrawn(edge)
     edge.route(cut=EVERYBODY)
-    for _ in range(5):
-        asked.ask()
+    waiting.fill(CHALLENGER, 5)
     edge.route()
-    answers = asked.answers()
+    answers = waiting.answers()
     assert {(answer.status, answer.version) for answer in answers} == {(200, CHAMPION)}
     assert {answer.headers["x-failover"] for answer in answers} == {"1"}
     assert withdrawn(edge) == before + 5
@@ -100,13 +66,13 @@ def test_the_champion_answers_in_place_of_a_version_that_was_rolled_back(
     ids=["share", "stage", "other dropped", "promoted", "held back", "champion"],
 )
 def test_other_changes_of_the_route_take_no_answer_away(
-    edge: Edge, asked: Asked, change: dict[str, object]
+    edge: Edge, waiting: Waiting, change: dict[str, object]
 ) -> None:
     before = withdrawn(edge)
     edge.route(cut=EVERYBODY)
-    asked.ask()
+    waiting.fill(CHALLENGER, 1)
     edge.route(**change)
-    answer = asked.answer()
+    answer = waiting.answer()
     assert (answer.version, answer.headers["x-model-version"]) == (CHALLENGER, str(CHALLENGER))
     assert "x-failover" not in answer.headers
     assert withdrawn(edge) == before
@@ -122,42 +88,115 @@ def test_other_changes_of_the_route_take_no_answer_away(
     ids=["dropped", "another experiment", "another champion"],
 )
 def test_a_version_that_serves_nobody_any_more_is_withdrawn_however_that_came(
-    edge: Edge, asked: Asked, change: dict[str, object]
+    edge: Edge, waiting: Waiting, change: dict[str, object]
 ) -> None:
     edge.route(cut=EVERYBODY)
-    asked.ask()
-    edge.route(**change)
-    answer = asked.answer()
-    assert (answer.version, answer.headers["x-failover"]) == (CHAMPION, "1")
+    waiting.fill(CHALLENGER, 1)
+    champion = edge.route(**change).champion
+    answer = waiting.answer()
+    assert (answer.version, answer.headers["x-failover"]) == (champion, "1")
+    assert answer.headers["x-model-version"] == str(champion)
 
 
-def test_a_new_champion_that_is_rolled_back_while_it_is_watched_answers_nobody(
-    edge: Edge, asked: Asked
+def test_a_challenger_that_fails_is_stood_in_for_by_whoever_is_champion_then(
+    edge: Edge, waiting: Waiting
 ) -> None:
-    edge.route(cut=EVERYBODY, champion=CHALLENGER, previous=CHAMPION)
-    asked.ask()
+    edge.behave(challenger=Mood.ERROR_500)
+    edge.route(cut=EVERYBODY)
+    waiting.fill(CHALLENGER, 1)
+    edge.route(champion=OTHER)
+    answer = waiting.answer()
+    assert (answer.version, answer.headers["x-model-version"]) == (OTHER, str(OTHER))
+
+
+def test_the_version_behind_a_champion_stands_in_for_it(edge: Edge, waiting: Waiting) -> None:
+    """It serves nobody otherwise, and yet is none that was withdrawn."""
+    edge.behave(champion=Mood.ERROR_500)
+    edge.route(previous=PREVIOUS)
+    waiting.fill(CHAMPION, 1)
+    edge.route(previous=PREVIOUS)
+    answer = waiting.answer()
+    assert (answer.version, answer.headers["x-model-version"]) == (PREVIOUS, str(PREVIOUS))
+
+
+# ---- a new champion that is watched against the old one
+
+
+def held_back(edge: Edge, cut: int, holdout: int = 0) -> None:
+    """Route to a new champion on trial; `holdout` is the share that no experiment counts."""
+    route = make_route(1, cut=cut, champion=CHALLENGER, previous=CHAMPION)
+    edge.obey(replace(route, holdout=BasisPoints(holdout)))
+
+
+@pytest.mark.parametrize("holdout", [0, EVERYBODY], ids=["counted", "held out"])
+def test_a_new_champion_that_is_rolled_back_while_it_is_watched_answers_nobody(
+    edge: Edge, waiting: Waiting, holdout: int
+) -> None:
+    before = withdrawn(edge)
+    held_back(edge, EVERYBODY, holdout)
+    waiting.fill(CHALLENGER, 1)
     edge.route()
-    answer = asked.answer()
+    answer = waiting.answer()
     assert (answer.version, answer.headers["x-failover"]) == (CHAMPION, "1")
+    assert withdrawn(edge) == before + 1
+
+
+def test_who_is_not_counted_meets_a_watched_champion_and_nothing_is_said_of_it(edge: Edge) -> None:
+    held_back(edge, EVERYBODY, EVERYBODY)
+    answer = edge.client().infer()
+    assert (answer.version, answer.headers["x-model-version"]) == (CHALLENGER, str(CHALLENGER))
+    assert not {"x-experiment", "x-variant", "x-failover"} & answer.headers.keys()
+    [line] = edge.logged(1)
+    assert (line.experiment, line.variant, line.server) == (None, None, "host")
+
+
+def test_who_is_held_back_never_gets_the_champion_that_was_rolled_back(
+    edge: Edge, waiting: Waiting
+) -> None:
+    edge.behave(champion=[Mood.ERROR_500, Mood.ANSWER])
+    held_back(edge, 0)
+    waiting.fill(CHAMPION, 1)
+    edge.route()
+    answer = waiting.answer()
+    assert (answer.version, answer.headers["x-model-version"]) == (CHAMPION, str(CHAMPION))
+    assert [version for version, _, _ in edge.ingress.calls] == [CHAMPION, CHAMPION]
+
+
+def test_a_champion_that_is_rolled_back_while_it_stands_in_answers_nobody(
+    edge: Edge, waiting: Waiting
+) -> None:
+    """The request has had its second try, so its client is told to come back."""
+    before = withdrawn(edge)
+    edge.behave(champion=Mood.ERROR_500)
+    held_back(edge, 0)
+    waiting.fill(CHALLENGER, 1)
+    edge.route()
+    answer = waiting.answer()
+    assert_problem(answer, 503, "version_withdrawn")
+    assert answer.headers["retry-after"] == "1"
+    assert withdrawn(edge) == before + 1
 
 
 def test_a_champion_that_nobody_watches_finishes_what_it_was_asked(
-    edge: Edge, asked: Asked
+    edge: Edge, waiting: Waiting
 ) -> None:
     edge.route(champion=CHALLENGER, previous=CHAMPION)
-    asked.ask()
+    waiting.fill(CHALLENGER, 1)
     edge.route()
-    assert asked.answer().version == CHALLENGER
+    assert waiting.answer().version == CHALLENGER
     assert edge.client().infer().version == CHAMPION
 
 
+# ---- what cannot be taken back
+
+
 def test_a_request_too_large_for_a_second_try_is_told_to_come_back(
-    edge: Edge, asked: Asked
+    edge: Edge, waiting: Waiting
 ) -> None:
     edge.route(cut=EVERYBODY)
-    asked.ask(b"x" * 200_000)
+    waiting.fill(CHALLENGER, 1, b"x" * 200_000)
     edge.route()
-    answer = asked.answer()
+    answer = waiting.answer()
     assert_problem(answer, 503, "version_withdrawn")
     assert answer.headers["retry-after"] == "1"
     assert not {"x-model-version", "x-prediction-id"} & answer.headers.keys()

@@ -1,17 +1,16 @@
 """Several experiments of one model at once, and those who are in none."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
 from experiments.assignment import holdout_bucket, layer_bucket
 from experiments.audience import Among, Audience, Compared, Order
-from experiments.model import BasisPoints, ExperimentName, Layer, Variant
+from experiments.model import BasisPoints, Layer, Variant
 from experiments.prediction import verify
 from registry.refs import Version
 from serving.routes import Route, Trial
-from tests.e2e.edge_checks import EVERYBODY, UNIT, assert_problem
+from tests.e2e.edge_checks import EVERYBODY, assert_problem
 from tests.e2e.edge_fixture import (
     CHALLENGER,
     CHAMPION,
@@ -25,29 +24,12 @@ from tests.e2e.edge_fixture import (
     make_route,
     running,
 )
+from tests.unit.trials import layer, trial
 
 __all__ = ["edge", "running"]
 
 OTHER = Version(7)
 USERS = [b"user-%d" % number for number in range(300)]
-
-
-def layer(low: int, high: int) -> Layer:
-    return Layer("checkout", BasisPoints(low), BasisPoints(high))
-
-
-def trial(challenger: Version, part: Layer | None, cut: int = EVERYBODY, **more: object) -> Trial:
-    drawn = {
-        "experiment": ExperimentName(f"trial-{challenger}"),
-        "stage": 0,
-        "challengers": (challenger,),
-        "cut": BasisPoints(cut),
-        "unit": UNIT,
-        "salt": f"trial-{challenger}",
-        "deadline": timedelta(seconds=5),
-        "layer": part,
-    }
-    return Trial(**drawn | more)
 
 
 def routed(edge: Edge, *trials: Trial, holdout: int = 0) -> Route:
@@ -71,7 +53,7 @@ def assert_outside(answer: Answer) -> None:
 
 
 def test_experiments_of_a_layer_share_no_unit(edge: Edge) -> None:
-    routed(edge, trial(CHALLENGER, layer(0, 4_000)), trial(OTHER, layer(5_000, 10_000)))
+    routed(edge, trial(CHALLENGER, layer=layer(0, 4_000)), trial(OTHER, layer=layer(5_000, 10_000)))
     client = edge.client()
     for user in USERS:
         at = layer_bucket(user, layer="checkout")
@@ -100,12 +82,13 @@ def test_the_bounds_of_a_part_belong_to_the_side_above(edge: Edge, user: bytes) 
         (layer(at + 1, EVERYBODY), False),
         (layer(0, at + 1), True),
     ):
-        routed(edge, trial(CHALLENGER, part))
+        routed(edge, trial(CHALLENGER, layer=part))
         assert (asked(client, user).version == CHALLENGER) == inside
 
 
 def test_one_experiment_that_ends_moves_nobody_of_the_other(edge: Edge) -> None:
-    one, other = trial(CHALLENGER, layer(0, 5_000)), trial(OTHER, layer(5_000, 10_000), cut=5_000)
+    one = trial(CHALLENGER, layer=layer(0, 5_000))
+    other = trial(OTHER, 5_000, layer=layer(5_000, 10_000))
     client = edge.client()
     routed(edge, one, other)
     before = {user: asked(client, user).version for user in USERS}
@@ -120,7 +103,7 @@ def test_trials_that_may_share_a_unit_are_not_guessed_at(edge: Edge) -> None:
     """No agent writes such a route; one that is damaged is refused and not half obeyed."""
     elsewhere = Layer("b", BasisPoints(0), BasisPoints(1))
     for one, other in ((layer(0, 5_000), None), (None, None), (layer(0, 5_000), elsewhere)):
-        routed(edge, trial(CHALLENGER, one), trial(OTHER, other))
+        routed(edge, trial(CHALLENGER, layer=one), trial(OTHER, layer=other))
         assert_problem(asked(edge.client(), b"u"), 503, "route_unreadable")
 
 
@@ -131,9 +114,9 @@ def test_trials_that_may_share_a_unit_are_not_guessed_at(edge: Edge) -> None:
 def test_the_share_of_a_holdout_belongs_to_the_side_above(edge: Edge, user: bytes) -> None:
     at = holdout_bucket(user, model=MODEL)
     client = edge.client()
-    routed(edge, trial(CHALLENGER, None), holdout=at)
+    routed(edge, trial(CHALLENGER), holdout=at)
     assert asked(client, user).version == CHALLENGER
-    routed(edge, trial(CHALLENGER, None), holdout=at + 1)
+    routed(edge, trial(CHALLENGER), holdout=at + 1)
     assert_outside(asked(client, user))
 
 
@@ -142,9 +125,9 @@ def test_a_holdout_never_meets_any_challenger(edge: Edge) -> None:
     held = {user for user in USERS if holdout_bucket(user, model=MODEL) < 2_000}
     assert held
     for trials in (
-        [trial(CHALLENGER, None)],
-        [trial(OTHER, layer(0, 9_000))],
-        [trial(CHALLENGER, layer(0, 5_000)), trial(OTHER, layer(5_000, 10_000))],
+        [trial(CHALLENGER)],
+        [trial(OTHER, layer=layer(0, 9_000))],
+        [trial(CHALLENGER, layer=layer(0, 5_000)), trial(OTHER, layer=layer(5_000, 10_000))],
     ):
         routed(edge, *trials, holdout=2_000)
         for user in held:
@@ -156,7 +139,12 @@ def test_growing_a_share_moves_nobody_out_with_layers_and_a_holdout(edge: Edge) 
     met: set[tuple[bytes, int]] = set()
     for cut in (500, 2_500, 5_000, 9_000):
         one, other = layer(0, 5_000), layer(5_000, 10_000)
-        routed(edge, trial(CHALLENGER, one, cut), trial(OTHER, other, cut // 2), holdout=1_000)
+        routed(
+            edge,
+            trial(CHALLENGER, cut, layer=one),
+            trial(OTHER, cut // 2, layer=other),
+            holdout=1_000,
+        )
         now = {(user, asked(client, user).version) for user in USERS}
         on_trial = {(user, version) for user, version in now if version != CHAMPION}
         assert met <= on_trial
@@ -171,7 +159,7 @@ def test_growing_a_share_moves_nobody_out_with_layers_and_a_holdout(edge: Edge) 
 def test_who_is_not_in_the_audience_is_in_no_experiment(edge: Edge) -> None:
     grown = Compared("x-age", Order.AT_LEAST, 18.0)
     near = Among("x-country", ("de", "at"))
-    routed(edge, trial(CHALLENGER, None, audience=Audience((near, grown))))
+    routed(edge, trial(CHALLENGER, audience=Audience((near, grown))))
     client = edge.client()
     for country, age, inside in (
         ("de", "18", True),
@@ -197,7 +185,7 @@ def test_who_says_nothing_is_among_the_others_unless_the_empty_value_is_named(ed
     client = edge.client()
     for values, meets in ((("de",), True), (("de", ""), False)):
         others = Among("x-country", values, others=True)
-        routed(edge, trial(CHALLENGER, None, audience=Audience((others,))))
+        routed(edge, trial(CHALLENGER, audience=Audience((others,))))
         assert (asked(client, b"u").version == CHALLENGER) == meets
         answer = client.infer(("x-unit-id", "u"), ("x-country", "fr"))
         assert answer.version == CHALLENGER
@@ -205,7 +193,7 @@ def test_who_says_nothing_is_among_the_others_unless_the_empty_value_is_named(ed
 
 
 def test_a_failing_champion_outside_an_experiment_falls_back_as_without_one(edge: Edge) -> None:
-    route = routed(edge, trial(CHALLENGER, None), holdout=EVERYBODY)
+    route = routed(edge, trial(CHALLENGER), holdout=EVERYBODY)
     edge.obey(replace(route, previous=Version(3)))
     edge.ingress.moods = {CHAMPION: [Mood.ERROR_500]}
     answer = asked(edge.client(), b"u")

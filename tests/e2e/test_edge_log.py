@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import subprocess
+import threading
 import time
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from tests.e2e.edge_checks import EVERYBODY
 from tests.e2e.edge_fixture import (
     CHAMPION,
     PATIENCE_SECONDS,
+    Client,
     Edge,
     await_listener,
     edge,
@@ -38,7 +40,13 @@ def collected(edge: Edge, route: Route) -> tuple[Progress, Readings]:
     async def collect() -> tuple[Progress, Readings]:
         store = MemoryStore()
         known = Known().with_route(route)
-        collector = Collector(edge.files.log, edge="edge-0", store=store, known=lambda: known)
+        collector = Collector(
+            edge.files.log,
+            edge="edge-0",
+            store=store,
+            known=lambda: known,
+            made=edge.runtime.made,
+        )
         while await collector.step():
             pass
         return collector.progress, await store.readings(LOST.experiment)
@@ -71,11 +79,14 @@ def again(edge: Edge) -> None:
     """Kill HAProxy, and start one that has a full disk refuse its lines instead of dying of it."""
     edge.process.kill()
     edge.process.wait()
+    edge.files.admin_socket.unlink()
     log = open_log(edge.settings)
     # Python ignores SIGXFSZ, and so does whoever inherits that.
     edge.process = subprocess.Popen(command(edge.settings), stdout=log, restore_signals=False)
     os.close(log)
     await_listener(edge.settings.edge_port, edge.process)
+    while not edge.files.admin_socket.exists():  # HAProxy gives it its name last.
+        time.sleep(0.001)
 
 
 def allow(edge: Edge, size: int) -> None:
@@ -122,3 +133,55 @@ def test_lines_that_a_full_disk_refused_are_counted_to_the_last() -> None:
     # The first line that is written again ends up behind the half of one that was cut short.
     assert (progress.requests_seen, progress.malformed_lines) == (3, 1)
     assert progress.lost_requests == readings.counts[LOST] == 10 - 3
+
+
+def test_a_disk_that_stays_full_is_known_while_it_is() -> None:
+    with running_edge() as edge:
+        again(edge)
+        route = edge.route(cut=EVERYBODY)
+        client = edge.client()
+        client.infer()
+        edge.logged(1)
+        for made, room in enumerate((0, 30), start=1):
+            allow(edge, edge.files.log.stat().st_size + room)
+            for _ in range(3):
+                assert client.infer().status == 200
+            await_lines(edge, 1 + 3 * made)
+            progress, readings = collected(edge, route)
+            assert progress.requests_seen == 1
+            assert progress.lost_requests == readings.counts[LOST] == 3 * made
+
+
+def test_no_line_is_missed_that_is_on_its_way() -> None:
+    """Whatever HAProxy says that it has made is in the log when it says so."""
+    with running_edge() as edge:
+        route = edge.route(cut=EVERYBODY)
+
+        async def count() -> Progress:
+            known = Known().with_route(route)
+            collector = Collector(
+                edge.files.log,
+                edge="edge-0",
+                store=MemoryStore(),
+                known=lambda: known,
+                made=edge.runtime.made,
+            )
+            while collector.progress.requests_seen < 400:
+                collector.ask_again()
+                await collector.step()
+                assert collector.progress.lost_requests == 0
+            return collector.progress
+
+        def ask() -> None:
+            client = Client(edge.settings.edge_port)
+            for _ in range(200):
+                client.infer()
+            client.close()
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        progress = asyncio.run(count())
+        for thread in threads:
+            thread.join()
+        assert progress.requests_seen == 400

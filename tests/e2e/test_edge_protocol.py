@@ -15,7 +15,7 @@ from experiments.assignment import slot
 from experiments.model import Variant
 from experiments.prediction import verify
 from experiments.unit import JsonUnit
-from tests.e2e.edge_checks import EVERYBODY, UNIT, assert_problem
+from tests.e2e.edge_checks import EVERYBODY, UNIT
 from tests.e2e.edge_fixture import (
     BODY,
     CHALLENGER,
@@ -114,27 +114,6 @@ def test_a_stream_can_be_pinned(edge: Edge, hosts: Hosts) -> None:
     assert edge.client().request("POST", path, body=BODY).status == 200
     assert [each.path for each in hosts.calls] == [f"/hosts/{MODEL}/{PREVIOUS}/infer_stream"]
     edge.logged(0)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status", "code"),
-    [
-        ("GET", CALLS["invocations"], 405, "method_not_allowed"),
-        ("GET", CALLS["infer_stream"], 405, "method_not_allowed"),
-        ("POST", "/models/nope/invocations", 404, "unknown_model"),
-        ("POST", f"/models/{MODEL}/versions/1/invocations", 404, "unknown_path"),
-        ("POST", f"/models/{MODEL}", 404, "unknown_path"),
-        ("POST", "/invocations", 404, "unknown_path"),
-    ],
-)
-def test_what_is_no_such_call_gets_a_problem_that_clients_can_print(
-    edge: Edge, method: str, path: str, status: int, code: str
-) -> None:
-    edge.route()
-    answer = edge.client().request(method, path, body=b"")
-    assert_problem(answer, status, code)
-    assert answer.json["error"] == answer.json["detail"]
-    assert edge.ingress.calls == []
 
 
 def test_the_edge_says_which_extensions_it_has(edge: Edge) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from experiments.prediction import verify
-from serving.routes import map_value
+from serving.edge.mapfile import render
 from tests.e2e.edge_checks import EVERYBODY, assert_problem, raw
 from tests.e2e.edge_fixture import (
     BODY,
@@ -24,6 +24,8 @@ from tests.e2e.edge_fixture import (
 from tests.e2e.ingress import Mood
 
 __all__ = ["edge", "running"]
+
+INFER = f"/v2/models/{MODEL}/infer"
 
 
 # ---- bodies
@@ -105,6 +107,36 @@ def test_a_body_that_comes_late_is_waited_for(edge: Edge) -> None:
 # ---- paths
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "host"),
+    [
+        ("POST", f"{INFER}?trace=1", f"/hosts/{MODEL}/{CHALLENGER}/infer?trace=1"),
+        ("POST", f"/models/{MODEL}/invocations", f"/hosts/{MODEL}/{CHALLENGER}/invocations"),
+        ("POST", f"/v2/models/{MODEL}/versions/3/infer", f"/hosts/{MODEL}/3/infer"),
+        ("GET", f"/v2/models/{MODEL}", f"/hosts/{MODEL}/{CHAMPION}"),
+        ("GET", f"/v2/models/{MODEL}/ready", f"/hosts/{MODEL}/{CHAMPION}/ready"),
+    ],
+)
+def test_who_writes_the_whole_address_reaches_the_same(
+    edge: Edge, method: str, path: str, host: str
+) -> None:
+    edge.route(cut=EVERYBODY)
+    body = BODY if method == "POST" else None
+    answer = edge.client().request(method, f"http://edge{path}", body=body)
+    assert answer.status == 200
+    [(_, asked, headers)] = edge.ingress.calls
+    assert (asked, headers["host"]) == (host, ["edge"])
+
+
+def test_a_second_try_of_a_whole_address_is_none_of_one(edge: Edge) -> None:
+    edge.route(cut=EVERYBODY)
+    edge.behave(challenger=Mood.ERROR_500)
+    assert edge.client().request("POST", f"http://edge{INFER}", body=BODY).version == CHAMPION
+    assert [path for _, path, _ in edge.ingress.calls] == [
+        f"/hosts/{MODEL}/{version}/infer" for version in (CHALLENGER, CHAMPION)
+    ]
+
+
 def test_a_pinned_version_is_no_exposure(edge: Edge) -> None:
     edge.route(cut=EVERYBODY)
     answer = edge.client().request(
@@ -179,14 +211,21 @@ def test_metadata_and_readiness_are_the_hosts_to_tell(edge: Edge, asked: str, ho
         ("GET", f"/v2/models/{MODEL}/infer", 405, "method_not_allowed"),
         ("DELETE", f"/v2/models/{MODEL}", 405, "method_not_allowed"),
         ("POST", "/v2/health/ready", 405, "method_not_allowed"),
+        ("GET", f"/models/{MODEL}/invocations", 405, "method_not_allowed"),
+        ("GET", f"/v2/models/{MODEL}/infer_stream", 405, "method_not_allowed"),
+        ("POST", "/models/nope/invocations", 404, "unknown_model"),
+        ("POST", f"/models/{MODEL}/versions/1/invocations", 404, "unknown_path"),
+        ("POST", f"/models/{MODEL}", 404, "unknown_path"),
+        ("POST", "/invocations", 404, "unknown_path"),
     ],
 )
-def test_what_cannot_be_served_gets_a_problem_document(
+def test_what_cannot_be_served_gets_a_problem_that_clients_can_print(
     edge: Edge, method: str, path: str, status: int, code: str
 ) -> None:
     edge.route()
     answer = edge.client().request(method, path, body=b"")
     assert_problem(answer, status, code)
+    assert answer.json["error"] == answer.json["detail"]
     assert ("allow" in answer.headers) == (status == 405)
     assert edge.ingress.calls == []
     edge.logged(0)
@@ -201,10 +240,11 @@ def test_the_edge_tells_of_itself(edge: Edge) -> None:
 
 def test_the_edge_is_ready_once_it_has_a_route(edge: Edge) -> None:
     client = edge.client()
-    edge.files.routes.write_text("")
-    assert_problem(client.request("GET", "/v2/health/ready"), 503, "not_ready")
-    edge.files.routes.write_text(f"{MODEL} {map_value(make_route(1))}\n")
-    assert client.request("GET", "/v2/health/ready").json == {"ready": True}
+    for partial in (False, True):
+        edge.files.routes.write_bytes(render([], partial=partial))
+        assert_problem(client.request("GET", "/v2/health/ready"), 503, "not_ready")
+        edge.files.routes.write_bytes(render([make_route(1)], partial=partial))
+        assert client.request("GET", "/v2/health/ready").json == {"ready": True}
 
 
 def test_a_route_of_another_release_is_refused_and_breaks_nothing(edge: Edge) -> None:
@@ -225,6 +265,17 @@ def test_a_route_of_another_release_is_refused_and_breaks_nothing(edge: Edge) ->
 )
 def test_malformed_http_is_refused_and_not_logged(edge: Edge, request_bytes: bytes) -> None:
     edge.route()
-    assert raw(edge, request_bytes).startswith(b"HTTP/1.1 400 ")
+    answer = raw(edge, request_bytes)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    # HAProxy answers what it cannot read before it looks at what was configured.
+    assert answer.endswith(b"</body></html>\n")
+    assert b"x-route-epoch" not in answer.lower()
     assert edge.client().infer().status == 200
     edge.logged(1)
+
+
+def test_nobody_gets_a_hundred_connections_in_one(edge: Edge) -> None:
+    edge.route()
+    preface, settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\4\0\0\0\0\0"
+    assert raw(edge, preface + settings).startswith(b"HTTP/1.1 400 ")
+    assert edge.client().infer().status == 200

@@ -107,15 +107,19 @@ def test_only_units_below_the_cut_are_repeated(shadow: Shadow) -> None:
     assert len(pairs_of(shadow.put_down(3))) == 3
 
 
-def test_the_challenger_is_asked_exactly_what_the_champion_was(shadow: Shadow) -> None:
+@pytest.mark.parametrize("address", ["", "http://edge"], ids=["path", "whole address"])
+def test_the_challenger_is_asked_exactly_what_the_champion_was(
+    shadow: Shadow, address: str
+) -> None:
     body = bytes(range(256)) * 200  # more than the edge can retry
     headers = [("X-Own", "one"), ("X-Own", "two"), ("Content-Type", "application/octet-stream")]
     shadow.route()
     client = shadow.edge.client()
-    client.request("POST", f"{PATH}?trace=1&b=%20", headers, body)
+    client.request("POST", f"{address}{PATH}?trace=1&b=%20", headers, body)
 
     shadow.put_down(1)
     (ours,), (theirs,) = shadow.asked(CHAMPION), shadow.asked(CHALLENGER)
+    assert ours.path == f"/hosts/{MODEL}/{CHAMPION}/infer?trace=1&b=%20"
     assert theirs.body == ours.body == body
     assert theirs.path == ours.path.replace(f"/{CHAMPION}/", f"/{CHALLENGER}/")
     own = "x-tiltyard-"

@@ -21,7 +21,7 @@ from tests.e2e.shadow_fixture import (
 AT_ONCE = 2
 WAITING = 256
 """As many as the edge lets wait, see `serving.edge.config`."""
-MEMORY = 128 * 1024
+MEMORY = 192 * 1024
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from serving.local.supervisor import redis_program
 from tests.e2e.client import eventually
 from tests.e2e.edge_fixture import CHALLENGER, CHAMPION, MODEL
 from tests.e2e.edges_fixture import (
+    FILE,
     Control,
     Machine,
     control_of,
@@ -32,15 +33,6 @@ from tests.e2e.edges_fixture import (
     machine_with,
     supervised,
 )
-
-FILE = """
-name: {name}
-model: digits
-challenger: 2
-unit: request
-share: [50%]
-goal: {{metric: correct, kind: binary, direction: increase, min_effect: 1%}}
-"""
 
 
 @dataclass

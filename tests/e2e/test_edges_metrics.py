@@ -90,7 +90,9 @@ async def test_an_edge_tells_what_became_of_every_inference(machine) -> None:
         if "model" in it.labels
     }
     assert names == {MODEL}, "what clients ask for becomes no label"
-    assert {family.name for family in metrics.EDGE} == set(told.families)
+    assert {it.name: (it.type, it.documentation) for it in told.families.values()} == {
+        it.name: (it.kind.value, it.explained) for it in metrics.EDGE
+    }
 
 
 def test_haproxy_tells_of_itself(machine) -> None:

@@ -18,19 +18,10 @@ from serving.edge.config import EdgeFiles
 from serving.edge.logline import parse
 from tests.e2e.client import eventually
 from tests.e2e.edge_fixture import CHALLENGER, CHAMPION, MODEL, Answer, Client, Mood
-from tests.e2e.edges_fixture import LOOK_SECONDS, Machine, control_of, running_machine
+from tests.e2e.edges_fixture import FILE, LOOK_SECONDS, Machine, control_of, running_machine
 
 CLIENTS = 3
 """At each edge."""
-
-FILE = """
-name: {name}
-model: digits
-challenger: 2
-unit: request
-share: [50%]
-goal: {{metric: correct, kind: binary, direction: increase, min_effect: 1%}}
-"""
 
 
 @dataclass

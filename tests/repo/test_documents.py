@@ -14,10 +14,19 @@ from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")]
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    """Return what documents for users show in a language, the README's first."""
+    texts = [README, *(path.read_text() for path in sorted(ROOT.glob("docs/*.md")))]
+    return re.findall(rf"```{language}\n(.*?)```", "\n".join(texts), re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """Return the places in a document that links may lead to, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def settings_table() -> str:
@@ -57,6 +66,15 @@ def test_every_tiltyard_command_in_the_readme_exists() -> None:
 @pytest.mark.parametrize("text", [*blocks("yaml"), (ROOT / "examples/digits.yaml").read_text()])
 def test_every_experiment_that_is_shown_can_be_started(text: str) -> None:
     assert read_declaration(text).name == "digits-v2"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+        target, _, place = link.partition("#")
+        found = path.parent / target if target else path
+        assert found.exists(), f"{path.name} links to {link}"
+        assert not place or place in anchors(found.read_text()), f"{path.name} links to {link}"
 
 
 def test_the_architecture_shows_the_lifecycle_as_it_is() -> None:

@@ -1,6 +1,6 @@
 """An edge whose agent can be stepped by hand, and killed after each thing that it does."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from experiments.unit import HeaderUnit
 from registry.refs import ModelName, Version
 from serving.edge import routebook
 from serving.edge.agent import Agent
+from serving.edge.haproxy import Made
 from serving.edge.mapfile import PARTIAL, parse_line
 from serving.edge.partition import PartitionPolicy
 from serving.edge.report import EdgeReport
@@ -93,6 +94,9 @@ class FakeHaproxy:
     fuse: Fuse
     entries: dict[ModelName, str] | None = None
     hangs: bool = False
+    lines: int = 0
+    seconds: Callable[[], float] = float
+    meets: list[str] = field(default_factory=list)
     asked: list[ModelName] = field(default_factory=list)
 
     def start(self) -> None:
@@ -108,6 +112,22 @@ class FakeHaproxy:
     async def delete_route(self, model: ModelName) -> None:
         self._check().pop(model, None)
         self.fuse.burn()
+
+    async def made(self) -> Made:
+        self._check()
+        return Made("this", self.lines)
+
+    async def moment(self) -> str:
+        self._check()
+        return str(self.seconds())
+
+    async def let_meet(self, since: str, seconds: float) -> None:
+        self._check()
+        self.meets.append(f"{seconds:g} s from {since}")
+
+    async def let_meet_for_ever(self) -> None:
+        self._check()
+        self.meets.append("for ever")
 
     async def routes(self) -> dict[ModelName, str]:
         return dict(self._check())
@@ -141,6 +161,7 @@ class Edge:
         self.losses = 0
         self.now = NOW
         self.seconds = 0.0
+        self.haproxy.seconds = lambda: self.seconds
         self.policy = PartitionPolicy.KEEP
 
     async def agent(self) -> Agent:

@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
 
+from experiments.lifecycle import State
 from experiments.receipts import ByHand, Receipt, replay
 from experiments.store import Kind
 from registry import Aliases
@@ -145,6 +146,15 @@ STARTED = [*ADOPTED, "start"]
 """What the chain of receipts says once there is a champion, and once an experiment runs."""
 
 
+def assert_taken_out(end: Ending, shares: list[int], *acts: str) -> None:
+    """Check that the challenger was, by the last of `acts`, and all is as before it came."""
+    assert end.experiments == {"digits-v2": (State.ROLLED_BACK, shares)}
+    assert (end.champion, end.previous, end.trials) == (1, None, ())
+    assert (end.aliases.champion, end.history) == (1, [1])
+    assert end.acts == [*STARTED, *acts]
+    assert end.hosts == {"digits/1": "hot"}
+
+
 async def started(folder: Path) -> World:
     """Return a world whose experiment is in its first stage."""
     world = await World.standing(folder)
@@ -155,7 +165,7 @@ async def started(folder: Path) -> World:
 async def at_second_stage(folder: Path) -> World:
     """Return a world whose experiment is in its last stage, and has shown nothing yet there."""
     world = await started(folder)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(6)
     assert (await world.experiment()).stage.number == 1
     return world
@@ -164,7 +174,7 @@ async def at_second_stage(folder: Path) -> World:
 async def promoted(folder: Path) -> World:
     """Return a world in which the challenger has become the champion."""
     world = await at_second_stage(folder)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(8)
     assert (await world.route()).champion == 2
     return world

@@ -4,7 +4,7 @@ Each is the product's own adapter or agent where there is one, and obeys a test:
 slow or dead when the test says so. A `Fuse` counts every change that control makes, and ends it.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import StoreUnavailable
-from experiments.store import ANY, Fence, Kind
+from experiments.store import ANY, Fence, Kind, Write
 from experiments.store.memory import MemoryStore
 from registry import Aliases, ChampionChange
 from registry.errors import CatalogUnavailable
@@ -69,6 +69,10 @@ class HandClock:
         return self.now
 
 
+async def nobody(writes: Sequence[Write]) -> None:
+    """Let a write be."""
+
+
 class WatchedStore(MemoryStore):
     """The memory store; whoever listens hears of a route at once, and each change is a step."""
 
@@ -77,18 +81,33 @@ class WatchedStore(MemoryStore):
         self.fuse = fuse
         self.listeners: list[Callable[[str], Awaitable[None]]] = []
         self.has_lost_receipts = False
+        self.intruder: Callable[[Sequence[Write]], Awaitable[None]] = nobody
 
-    async def write(
-        self, kind: Kind, name: str, body: bytes, *, expected: int, fence: Fence | None = None
-    ) -> int:
-        revision = await super().write(kind, name, body, expected=expected, fence=fence)
-        if kind is Kind.ROUTE:
-            for listener in self.listeners:
-                await listener(name)
-        if kind is not Kind.TRAIL:
+    def interrupt(
+        self, kind: Kind, act: Callable[[], Awaitable[object]]
+    ) -> list[tuple[Write, ...]]:
+        """Have `act` come right before the next write of this kind; tell which that was."""
+        met: list[tuple[Write, ...]] = []
+
+        async def intrude(writes: Sequence[Write]) -> None:
+            if not met and any(each.kind is kind for each in writes):
+                met.append(tuple(writes))
+                await act()
+
+        self.intruder = intrude
+        return met
+
+    async def write_all(self, writes: Sequence[Write], *, fence: Fence | None = None) -> list[int]:
+        await self.intruder(writes)
+        revisions = await super().write_all(writes, fence=fence)
+        for each in writes:
+            if each.kind is Kind.ROUTE:
+                for listener in self.listeners:
+                    await listener(each.name)
+        if any(each.kind is not Kind.TRAIL for each in writes):
             # Nothing is ever made of a trail, so a crash after it is a crash after what was before.
             self.fuse.burn()
-        return revision
+        return revisions
 
     async def delete(self, kind: Kind, name: str) -> None:
         await super().delete(kind, name)
@@ -165,6 +184,16 @@ class MemoryRuntime:
         self._require_up()
         self.map.pop(model, None)
         self.look()
+
+    async def moment(self) -> str:
+        self._require_up()
+        return "now"
+
+    async def let_meet(self, since: str, seconds: float) -> None:  # noqa: ARG002
+        self._require_up()
+
+    async def let_meet_for_ever(self) -> None:
+        self._require_up()
 
     async def routes(self) -> Mapping[ModelName, str]:
         self._require_up()
@@ -279,6 +308,7 @@ class Edge:
             if not self.deaf:
                 await self.agent.sync()
             await self.agent.beat()
+            await self.agent.enrol()
 
 
 def model_folder(parent: Path, name: str, *, columns: int = 64) -> Path:

@@ -56,7 +56,7 @@ async def pairs(
         counts |= {f"{PAIR_SLOW}250:0": units}
         for index, count in enumerate((units - sum(errors), *errors)):
             counts[f"{PAIR_ERROR}:{index}"] = count
-        await world._apply({replace(cell, counter=name): n for name, n in counts.items()})
+        await world.evidence.apply({replace(cell, counter=name): n for name, n in counts.items()})
         await _measure(world, replace(cell, counter=f"{DIFFERENCE}:1"), (0.0, 0.002))
         await _measure(world, replace(cell, counter=f"{LATENCY_DIFFERENCE}:1"), (1.0, 4.0))
 

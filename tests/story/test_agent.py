@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from experiments.codec import decode
+from experiments.evidence import LOST_REQUESTS
 from experiments.model import Variant
 from experiments.store import ANY, Cell, Kind
 from registry.refs import Version
@@ -25,7 +26,7 @@ from serving.edge.report import EdgeReport
 from serving.edge.routebook import Known, RouteBook
 from serving.edge.running import run
 from serving.errors import UnusableEdgeFolder
-from serving.routes import NOTHING_MORE, map_value
+from serving.routes import map_value
 from serving.settings import Settings
 from tests.story.agent_world import (
     DIGITS,
@@ -53,6 +54,19 @@ async def test_a_route_is_obeyed_and_acknowledged(edge) -> None:
     assert (report.epochs, report.applied_at) == ({DIGITS: 5}, {DIGITS: NOW})
     assert report.routes == {DIGITS: ROUTE}
     assert report.haproxy_up
+
+
+async def test_between_a_routes_news_and_its_acknowledgement_no_disk_is_waited_for(edge) -> None:
+    """The store syncs every write but that of an edge's heartbeat."""
+    agent = await edge.agent()
+    edge.haproxy.start()
+    await edge.publish(ROUTE)
+    assert await agent.pull(DIGITS)
+    await agent.beat()
+    assert (await edge.reported()).epochs == {DIGITS: 5}
+    assert await edge.store.read_all(Kind.MEMBER) == {}
+    await agent.enrol()
+    assert list(await edge.store.read_all(Kind.MEMBER)) == [agent.name]
 
 
 async def test_the_moment_of_obedience_is_the_first_one(edge) -> None:
@@ -170,17 +184,6 @@ async def test_what_is_counted_outlives_the_trial(edge) -> None:
     assert (await edge.agent()).known.watches == {TRIAL.experiment: TRIAL.watch}
 
 
-async def test_an_agent_whose_document_is_lost_goes_on_from_the_map(edge) -> None:
-    agent = await edge.agent()
-    edge.haproxy.start()
-    await edge.publish(ON_TRIAL)
-    await agent.sync()
-    (edge.folder / "routes.json").write_bytes(b"")
-    agent = await edge.agent()
-    edge.assert_obeys(ON_TRIAL)
-    assert agent.known.routes[DIGITS].trials == (replace(TRIAL, watch=NOTHING_MORE),)
-
-
 @pytest.mark.parametrize("running", [True, False])
 async def test_killed_after_any_step_an_agent_ends_where_it_was_going(edge, running) -> None:
     """And at no point does HAProxy hold a route that a restart would take back."""
@@ -195,6 +198,7 @@ async def test_killed_after_any_step_an_agent_ends_where_it_was_going(edge, runn
         try:
             await agent.sync()
             await agent.beat()
+            await agent.enrol()
         except Crash:
             crashes += 1
             in_memory = (edge.haproxy.entries or {}).get(DIGITS)
@@ -241,6 +245,7 @@ async def test_the_agent_serves_its_socket_follows_routes_and_counts(short_folde
             assert stat.S_IMODE(socket.stat().st_mode) == 0o600
             edge.haproxy.start()
             await edge.publish(ON_TRIAL)
+            edge.haproxy.lines = 1
 
             async def acknowledged() -> bool:
                 stored = await edge.store.read(Kind.EDGE, "edge-0")
@@ -275,6 +280,13 @@ async def a_request_is_counted(edge: Edge, log: Path) -> None:
         return (await edge.store.readings(TRIAL.experiment)).counts.get(cell) == 1
 
     await until(counted)
+    edge.haproxy.lines = 3
+    lost = replace(cell, variant=Variant.CHAMPION, version=Version(1), counter=LOST_REQUESTS)
+
+    async def missed() -> bool:
+        return (await edge.store.readings(TRIAL.experiment)).counts.get(lost) == 2
+
+    await until(missed)
 
 
 async def speak_to(socket: Path) -> None:

@@ -222,3 +222,48 @@ async def test_a_trial_that_began_meanwhile_is_served_once_the_edge_is_back(edge
     edge.assert_obeys(WITHOUT_TRIAL)
     await second(agent)
     edge.assert_obeys(ON_TRIAL)
+
+
+async def test_haproxy_has_the_end_of_the_lease_should_the_agent_hang(edge) -> None:
+    """From a moment before the heartbeat, however long that was under way."""
+    agent = await serving(edge)
+    edge.haproxy.meets.clear()
+    beat = edge.store.beat
+
+    async def slowly(*args, **options) -> None:
+        await beat(*args, **options)
+        edge.seconds += 0.5
+
+    edge.store.beat = slowly
+    await agent.beat()
+    assert edge.haproxy.meets == ["2.7 s from 0.0"]
+
+
+async def test_haproxy_is_given_no_time_before_the_routes_were_read(edge) -> None:
+    """An agent that has hung is heard before it knows what it has missed."""
+    agent = await serving(edge)
+    edge.haproxy.meets.clear()
+    edge.seconds += 60
+    await agent.beat()
+    assert edge.haproxy.meets == []
+    await edge.publish(ROLLED_BACK)
+    await agent.sync()
+    assert edge.haproxy.meets == ["2.7 s from 60.0"]
+    assert not met(edge)
+
+
+async def test_a_haproxy_that_hangs_keeps_no_heartbeat(edge) -> None:
+    agent = await serving(edge)
+    edge.haproxy.hangs = True
+    edge.haproxy.meets.clear()
+    edge.now += timedelta(seconds=1)
+    await agent.beat()
+    assert (await edge.reported()).at == edge.now
+    assert edge.haproxy.meets == []
+
+
+async def test_an_edge_that_keeps_its_routes_sets_its_haproxy_no_end(edge) -> None:
+    edge.haproxy.start()
+    agent = await serving(edge, policy=PartitionPolicy.KEEP)
+    await second(agent)
+    assert edge.haproxy.meets == ["for ever"]

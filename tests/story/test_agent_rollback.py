@@ -1,6 +1,7 @@
 """A rollback at one edge stands there, whoever is away and whatever dies meanwhile."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -9,7 +10,7 @@ from experiments.model import BasisPoints
 from experiments.store import Kind
 from registry.errors import UnknownModel
 from registry.refs import ModelName, Version
-from serving.errors import EdgeUnresponsive, NothingToRollBack
+from serving.errors import EdgeUnresponsive, JustRolledBack, NothingToRollBack
 from tests.story.agent_world import (
     DIGITS,
     HOLDING_BACK,
@@ -201,3 +202,45 @@ async def test_killed_after_any_step_of_a_rollback_it_is_done_and_told_or_was_ne
         edge.assert_obeys(route)
         assert agent.report().break_glass == ()
         epoch += 10
+
+
+async def test_a_second_press_on_the_same_button_does_not_withdraw_the_champion(edge) -> None:
+    agent = await edge.agent()
+    edge.haproxy.start()
+    await edge.publish(replace(ON_TRIAL, previous=Version(3)))
+    await agent.sync()
+    edge.store.disconnect()
+    done = await agent.roll_back(DIGITS, by="anna", why="it errs")
+    assert (done.withdrawn, done.to_version, done.is_repeated) == ((2,), 1, False)
+    with pytest.raises(JustRolledBack, match="by anna moments ago and stands for version 1"):
+        await agent.roll_back(DIGITS, by="ben", why="it errs")
+    agent = await edge.agent()  # Its files know.
+    with pytest.raises(JustRolledBack):
+        await agent.roll_back(DIGITS, by="ben", why="it errs")
+    again = await agent.roll_back(DIGITS, by="ben", why="it errs", withdrawn=(Version(2),))
+    assert (again.route, again.is_repeated) == (done.route, True)
+    edge.assert_obeys(done.route)
+
+
+@pytest.mark.parametrize("passed", [30, -60])
+async def test_after_a_while_a_rollback_is_another_one(edge, passed) -> None:
+    """A clock that was put back meanwhile makes it no younger."""
+    agent = await edge.agent()
+    edge.haproxy.start()
+    await edge.publish(replace(ON_TRIAL, previous=Version(3)))
+    await agent.sync()
+    edge.store.disconnect()
+    await agent.roll_back(DIGITS, by="me", why="it errs")
+    edge.now += timedelta(seconds=passed)
+    done = await agent.roll_back(DIGITS, by="me", why="so does this")
+    assert (done.withdrawn, done.to_version) == ((1,), 3)
+
+
+async def test_a_step_further_back_can_be_confirmed(edge) -> None:
+    agent = await edge.agent()
+    edge.haproxy.start()
+    await edge.publish(replace(ON_TRIAL, previous=Version(3)))
+    await agent.sync()
+    await agent.roll_back(DIGITS, by="me", why="it errs")
+    done = await agent.roll_back(DIGITS, by="me", why="so does this", force=True)
+    assert (done.withdrawn, done.to_version) == ((1,), 3)

@@ -7,11 +7,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import serving.api
 from experiments.store import Kind
 from registry.errors import TiltyardError
 from serving.api.problems import STATUSES
+from serving.metrics.control import CONTROL
 from tests.story.answers import everything
 from tests.story.world import FILE
 
@@ -114,7 +116,7 @@ async def test_it_tells_prometheus_of_rollbacks_and_outcomes(world, http):
 async def test_it_tells_prometheus_what_was_decided_and_how_long_that_took(world, http):
     await world.start()
     await world.tick()
-    await world.traffic(2000, errors=(0, 0.5))
+    await world.evidence.traffic(2000, errors=(0, 0.5))
     await world.pass_time(10)
     await world.live(2)
     told = (await http.get("/metrics")).text
@@ -137,6 +139,17 @@ async def test_it_tells_prometheus_of_edges_routes_and_hosts_as_long_as_it_can(w
     answer = await http.get("/metrics")
     assert answer.status_code == 200
     assert "tiltyard_epoch" not in answer.text
+
+
+async def test_a_scrape_has_every_declared_family_with_its_type_and_help_and_no_other(http):
+    await http.post("/v1/models/digits/promote", json={"version": 2})
+    await http.post("/v1/models/digits/rollback", json={"by": "me"})
+    await http.post("/v1/outcomes", json=[{"prediction_id": "made up", "metric": "m", "value": 1}])
+    told = text_string_to_metric_families((await http.get("/metrics")).text)
+    # As the document lists them, which another test compares with the declarations.
+    assert sorted((it.name, it.type, it.documentation) for it in told) == sorted(
+        (it.name, it.kind.value, it.explained) for it in CONTROL
+    )
 
 
 async def test_it_says_that_it_lives_and_what_it_measures(http):
@@ -179,10 +192,10 @@ async def test_an_experiment_goes_from_its_file_to_a_promotion_and_its_receipts(
     started = await http.post("/v1/experiments", content=FILE, params={"by": "ada"})
     assert (started.status_code, started.json()["state"]) == (201, "ramping")
     await world.pass_time(10)
-    await world.traffic(1000, goal=(0.8, 0.9))
+    await world.evidence.traffic(1000, goal=(0.8, 0.9))
     await world.tick()
     await world.pass_time(10)
-    await world.traffic(4000, goal=(0.8, 0.9))
+    await world.evidence.traffic(4000, goal=(0.8, 0.9))
     await world.tick()
     found = (await http.get("/v1/experiments/digits-v2")).json()
     assert (found["state"], found["decision"]) == ("promoted", None)
@@ -206,7 +219,7 @@ async def test_intervals_have_numbers_where_there_is_data_and_reasons_where_ther
 ):
     await world.start()
     assert [set(each["interval"]) for each in await main_effects(http)] == [{"reason"}] * 3
-    await world.traffic(4000, goal=(0.8, 0.9), errors=(0.02, 0.02))
+    await world.evidence.traffic(4000, goal=(0.8, 0.9), errors=(0.02, 0.02))
     goal, failing, slow = await main_effects(http)
     assert goal["interval"]["low"] < 0.1 < goal["interval"]["high"]
     assert goal["level"] == pytest.approx(0.95)
@@ -216,7 +229,7 @@ async def test_intervals_have_numbers_where_there_is_data_and_reasons_where_ther
 
 async def test_a_ratio_that_nothing_bounds_yet_has_no_upper_end(world, http):
     await world.start()
-    await world.traffic(2000, errors=(0, 0.1))
+    await world.evidence.traffic(2000, errors=(0, 0.1))
     ratio = (await main_effects(http))[1]["interval"]
     assert ratio["low"] > 1
     assert (ratio["high"], ratio["estimate"]) == (None, None)
@@ -225,7 +238,7 @@ async def test_a_ratio_that_nothing_bounds_yet_has_no_upper_end(world, http):
 async def test_evidence_that_is_missing_is_shown(world, http):
     await world.start()
     complete = (await http.get("/v1/experiments/digits-v2")).json()
-    await world.lose(512, 7)
+    await world.evidence.lose(512, 7)
     found = (await http.get("/v1/experiments/digits-v2")).json()
     assert (found["evidence"]["lost_bytes"], found["evidence"]["lost_requests"]) == (512, 7)
     assert complete["incomplete"] == []
@@ -277,3 +290,25 @@ async def test_a_receipt_is_sent_byte_for_byte_and_found_by_its_beginning(world,
     answer = await http.get(f"/v1/receipts/{name[:12]}")
     assert answer.content == stored.body
     assert answer.headers["x-receipt-id"] == name
+
+
+async def test_the_openapi_document_says_what_each_operation_does_and_how_it_fails(http):
+    document = (await http.get("/openapi.json")).json()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    summaries = [operation["summary"] for operation in operations]
+    assert len(set(summaries)) == len(summaries)
+    for operation in operations:
+        assert " " in operation["summary"], "no function's name"
+        assert operation["description"].startswith(operation["summary"])
+        # FastAPI would say that it answers 422 in a form of its own, which it never does.
+        assert "422" not in operation["responses"]
+        [(kind, content)] = operation["responses"]["default"]["content"].items()
+        assert kind == "application/problem+json"
+        schema = content["schema"]
+    for answer in (
+        await http.get("/v1/experiments/nothing"),
+        await http.post("/v1/models/digits/promote", json={"version": "two"}),
+        await http.get("/nowhere"),
+    ):
+        assert answer.headers["content-type"] == kind
+        assert set(answer.json()) == set(schema["required"]) == set(schema["properties"])

@@ -250,7 +250,7 @@ async def test_a_body_in_chunks_that_announces_nothing_is_refused_when_it_is_rea
 
 async def test_a_body_in_chunks_is_taken_as_a_whole(world, http):
     await world.start()
-    sent = json.dumps(outcome(await world.prediction())).encode()
+    sent = json.dumps(outcome(await world.evidence.prediction())).encode()
 
     async def pieces():
         for byte in sent:

@@ -6,12 +6,13 @@ Only the data plane is the test's: it obeys the edge's route, plants the hosts' 
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from experiments.assignment import assign, slot
+from experiments.assignment import slot
 from experiments.model import Variant
 from experiments.prediction import Prediction, mint
 from experiments.store import Batch, Cell
@@ -25,9 +26,11 @@ from serving.errors import Refused
 from serving.hosts import HostState, statuses
 from serving.hosts.faults import Fault
 from serving.lanes import LEASE, is_lane
+from serving.meeting import assigned
 from serving.routes import Route
+from tests.story.evidence import KEY
 from tests.story.outside import DIGITS
-from tests.story.world import KEY, World
+from tests.story.world import World
 
 LANE = ModelName("tiltyard-certify-digits")
 BY = "a test"
@@ -41,14 +44,21 @@ class DataPlane(httpx2.AsyncBaseTransport):
     Args:
         plants: Whether the hosts' faults are obeyed; else nothing is ever wrong.
         broken: Says of a request, by its number, whether the edge itself refuses it.
+        lingers: Whether the challenger's first answer begins after it was rolled back.
     """
 
     def __init__(
-        self, world: World, *, plants: bool = True, broken: Callable[[int], bool] = lambda _: False
+        self,
+        world: World,
+        *,
+        plants: bool = True,
+        broken: Callable[[int], bool] = lambda _: False,
+        lingers: bool = False,
     ) -> None:
         self.world = world
         self.plants = plants
         self.broken = broken
+        self.lingers = lingers
         self.asked = 0
         self.counted = 0
 
@@ -68,13 +78,7 @@ class DataPlane(httpx2.AsyncBaseTransport):
 
     async def _tried(self, route: Route, unit: bytes, right: list[int]) -> httpx2.Response:
         (trial,) = route.trials
-        met = assign(
-            unit,
-            salt=trial.salt,
-            challengers=trial.challengers,
-            control=route.control,
-            cut=trial.cut,
-        )
+        met = assigned(trial, route.control, unit)
         fault = (await self._hosts())[met.version] if self.plants else Fault.NONE
         hit = self.asked % EVERY_FIFTH == 0
         failed, slow = fault is Fault.ERRORS and hit, fault is Fault.SLOW
@@ -103,7 +107,18 @@ class DataPlane(httpx2.AsyncBaseTransport):
             "x-variant": "champion" if met.variant is Variant.CHAMPION else "challenger",
             "x-prediction-id": mint(prediction, KEY),
         }
+        if self.lingers and met.variant is Variant.CHALLENGER:
+            self.lingers = False
+            await self._withdrawn()
+            data, failed = right, True
         return answered(data, stamps | ({"x-failover": "1"} if failed else {}))
+
+    async def _withdrawn(self) -> None:
+        """Return when the trial is over, and a little later."""
+        (edge,) = self.world.edges.values()
+        while edge.agent.known.routes[LANE].trials:  # noqa: ASYNC110  a route has no event
+            await asyncio.sleep(0)
+        self.world.clock.now += timedelta(milliseconds=1)
 
     async def _hosts(self) -> dict[Version, Fault]:
         found = await statuses(self.world.store)
@@ -149,7 +164,14 @@ async def certify(
     ):
         options = Options(faults or tuple(Fault), requests=requests, rate=1e9)
         trying = Certification(
-            control, edge, DIGITS, options, by=BY, tell=lambda _: None, pause=pausing(world)
+            control,
+            edge,
+            DIGITS,
+            options,
+            by=BY,
+            tell=lambda _: None,
+            pause=pausing(world),
+            clock=world.clock,
         )
         return await trying.run()
 
@@ -185,6 +207,12 @@ async def test_every_fault_is_found_and_the_a_a_stays_quiet(world: World):
     await world.live(4)
     assert await nothing_is_left(world)
     assert await world.route() == before
+
+
+async def test_what_was_under_way_at_the_rollback_was_rescued_from_no_fault(world: World):
+    found = await certify(world, DataPlane(world, lingers=True), Fault.WRONG)
+    (wrong,) = found.trials
+    assert (wrong.actual, wrong.rescued, found.certified) == ("rolled_back", 0, True)
 
 
 async def test_a_fault_that_nobody_sees_is_a_miss(world: World):

@@ -53,7 +53,7 @@ def test_a_file_that_is_not_there_is_wrong_usage(tiltyard):
 def test_show_draws_both_variants_every_test_and_what_follows(tiltyard, width):
     tiltyard.width = width
     tiltyard("experiment", "start", tiltyard.file())
-    asyncio.run(tiltyard.world.traffic(2000, goal=(0.8, 0.9), errors=(0.02, 0.02)))
+    asyncio.run(tiltyard.world.evidence.traffic(2000, goal=(0.8, 0.9), errors=(0.02, 0.02)))
     text = tiltyard("experiment", "show", "digits-v2").stdout
     assert max(map(len, text.splitlines())) <= width
     flat = " ".join(text.split())
@@ -73,9 +73,9 @@ def test_show_draws_both_variants_every_test_and_what_follows(tiltyard, width):
 def test_show_says_what_is_missing_of_the_evidence(tiltyard):
     world = tiltyard.world
     tiltyard("experiment", "start", tiltyard.file())
-    asyncio.run(world.traffic(1000))
-    asyncio.run(world.lose(4096, 1_024))
-    late = asyncio.run(world.prediction())
+    asyncio.run(world.evidence.traffic(1000))
+    asyncio.run(world.evidence.lose(4096, 1_024))
+    late = asyncio.run(world.evidence.prediction())
     asyncio.run(world.pass_time(100_000))
     tiltyard("outcome", late, "correct", 1)
     text = tiltyard("experiment", "show", "digits-v2").stdout
@@ -92,7 +92,7 @@ def run_to(tiltyard: Terminal, challenger: float, **rates: tuple[float, float]) 
     tiltyard("experiment", "start", tiltyard.file())
 
     async def pause(seconds: float) -> None:
-        await tiltyard.world.traffic(4000, goal=(0.8, challenger), **rates)
+        await tiltyard.world.evidence.traffic(4000, goal=(0.8, challenger), **rates)
         await Terminal._pause(tiltyard, 10 + seconds)
 
     tiltyard._pause = pause
@@ -116,7 +116,7 @@ def test_watch_ends_badly_with_a_rollback_and_names_the_culprit(tiltyard):
 
 def test_watch_ends_with_a_halt(tiltyard):
     tiltyard("experiment", "start", tiltyard.file())
-    asyncio.run(tiltyard.world.traffic(4000, share=0.5))
+    asyncio.run(tiltyard.world.evidence.traffic(4000, share=0.5))
     result = tiltyard("experiment", "watch", "digits-v2")
     assert result.exit_code == 1
     assert "halted: the data cannot be trusted" in result.stdout.lower()
@@ -218,7 +218,7 @@ def test_a_receipt_is_printed_byte_for_byte_for_programs(tiltyard):
 
 def test_an_outcome_is_reported(tiltyard):
     tiltyard("experiment", "start", tiltyard.file())
-    prediction = asyncio.run(tiltyard.world.prediction())
+    prediction = asyncio.run(tiltyard.world.evidence.prediction())
     result = tiltyard("outcome", prediction, "correct", 1)
     assert (result.exit_code, result.stdout) == (0, "1 counted\n")
     again = tiltyard("outcome", prediction, "correct", 1)
@@ -229,7 +229,7 @@ def test_an_outcome_is_reported(tiltyard):
 @pytest.mark.parametrize("value", ["true", "NaN", "nan", "Infinity", "-1", "2", "yes", ""])
 def test_an_outcome_with_a_value_that_is_none_is_refused(tiltyard, value):
     tiltyard("experiment", "start", tiltyard.file())
-    prediction = asyncio.run(tiltyard.world.prediction())
+    prediction = asyncio.run(tiltyard.world.evidence.prediction())
     result = tiltyard("outcome", prediction, "correct", value)
     assert result.exit_code == 1
     assert "Code: invalid_outcome" in result.stderr
@@ -237,7 +237,7 @@ def test_an_outcome_with_a_value_that_is_none_is_refused(tiltyard, value):
 
 def test_many_outcomes_are_reported_from_a_file_or_from_stdin(tiltyard):
     tiltyard("experiment", "start", tiltyard.file())
-    genuine = [asyncio.run(tiltyard.world.prediction()) for _ in range(2)]
+    genuine = [asyncio.run(tiltyard.world.evidence.prediction()) for _ in range(2)]
     sent = [{"prediction_id": name, "metric": "correct", "value": 1} for name in genuine]
     path = tiltyard.folder / "outcomes.json"
     path.write_text(json.dumps(sent[:1]))

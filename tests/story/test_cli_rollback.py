@@ -187,7 +187,8 @@ def test_rollback_local_asks_nobody_but_the_edge(tiltyard, doors):
     assert (result.exit_code, result.stderr) == (0, "")
     assert len(doors.orders) == 1
     assert tiltyard("rollback", "digits", "--local", "--to", 1).exit_code == 2
-    assert tiltyard("rollback", "digits", "--local", "--force").exit_code == 2
+    again = tiltyard("rollback", "digits", "--local", "--force")
+    assert (again.exit_code, "has no trial, and no previous version" in again.stderr) == (1, True)
 
 
 def test_an_edge_knows_no_way_to_a_version_of_ones_choice(tiltyard, doors):
@@ -241,6 +242,38 @@ def test_an_edge_that_went_back_before_goes_back_no_further(tiltyard, three):
     assert found["edges"] == ["edge-0", "edge-1", "edge-2"]
     routes = [edge.route() for edge in tiltyard.world.edges.values()]
     assert [(route.champion, route.trials) for route in routes] == [(2, ())] * 3
+
+
+def test_two_who_press_the_button_at_once_take_one_step_back(tiltyard, three):
+    tiltyard("promote", "digits", 2)
+    asyncio.run(tiltyard.world.start(FILE.replace("challenger: 2", "challenger: 1")))
+    tiltyard.world.store.disconnect()
+    for repeated in (False, True):
+        result = tiltyard("rollback", "digits", "--local")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "digits: version 1 -> version 2" in result.stdout
+        assert result.stdout.count("Already withdrawn there: nothing was changed.") == 3 * repeated
+    routes = [edge.route() for edge in tiltyard.world.edges.values()]
+    assert [route.champion for route in routes] == [2] * 3
+    found = tiltyard.json("rollback", "digits", "--local", "--force")
+    assert (found["withdrawn"], found["to_version"], found["said"]) == ([2], 1, {})
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_at_one_edge_a_second_step_back_has_to_be_confirmed(tiltyard, doors, force):
+    tiltyard("promote", "digits", 2)
+    asyncio.run(tiltyard.world.start(FILE.replace("challenger: 2", "challenger: 1")))
+    tiltyard.world.store.disconnect()
+    assert tiltyard("rollback", "digits", "--local").exit_code == 0
+    tiltyard.transport = httpx2.MockTransport(nobody)
+    result = tiltyard("rollback", "digits", *(["--force"] if force else []))
+    champion = tiltyard.world.edges["edge-0"].route().champion
+    if force:
+        assert (result.exit_code, champion) == (0, 1)
+    else:
+        assert (result.exit_code, champion) == (1, 2)
+        assert "was rolled back here by" in result.stderr
+        assert "confirm with --force" in result.stderr
 
 
 def test_what_an_edge_did_not_do_is_said_and_is_no_success(tiltyard, three):

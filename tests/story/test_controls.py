@@ -5,14 +5,15 @@ from datetime import datetime
 
 import pytest
 
+from experiments.codec import decode
 from experiments.errors import ExperimentExists
 from experiments.evidence import Evidence
 from experiments.experiment import Experiment
 from experiments.lifecycle import State
+from experiments.receipts import Receipt
 from experiments.spec import read_declaration
 from experiments.store import Kind
 from registry.refs import ModelName, Version, VersionRef
-from serving.app import Control
 from serving.break_glass import Order
 from serving.controller import Controller
 from serving.errors import NothingToRollBack
@@ -43,7 +44,7 @@ async def test_a_defect_that_one_experiment_brings_out_does_not_stop_the_others(
         ref = await world.register(letters)
         await world.deploy(ref.version, model=letters)
     await world.start(FILE.replace("model: digits", "model: letters").replace("-v2", "-v9"))
-    await world.traffic(2000, **BAD)
+    await world.evidence.traffic(2000, **BAD)
     whole = Controller.evidence
 
     async def poisoned(self: Controller, experiment: Experiment, now: datetime) -> Evidence:
@@ -60,7 +61,7 @@ async def test_a_defect_that_one_experiment_brings_out_does_not_stop_the_others(
 async def test_only_the_leader_acts(tmp_path):
     world = await at_second_stage(tmp_path)
     rival = world.rival()
-    await world.traffic(2000, **BAD)
+    await world.evidence.traffic(2000, **BAD)
     ticked = await rival.controller.tick()
     assert ticked.fence is None
     assert ticked.acted == ()
@@ -72,7 +73,7 @@ async def test_only_the_leader_acts(tmp_path):
 async def test_another_leads_once_the_leader_is_not_heard_of(tmp_path):
     world = await at_second_stage(tmp_path)
     rival = world.rival()
-    await world.traffic(2000, **BAD)
+    await world.evidence.traffic(2000, **BAD)
     await world.pass_time(world.settings.leader_lease.total_seconds())
     assert (await rival.controller.tick()).fence is not None
     assert (await world.experiment()).state is State.ROLLED_BACK
@@ -83,11 +84,16 @@ async def test_a_leader_that_overslept_changes_nothing(tmp_path, asleep_before):
     """It has decided to roll back, sleeps before it writes, and wakes up in another's reign."""
     world = await at_second_stage(tmp_path)
     users = Users.of(world)
-    await world.traffic(2000, **BAD)
+    await world.evidence.traffic(2000, **BAD)
     rival = world.rival()
-    slept = await asleep(world, asleep_before, rival)
+
+    async def sleep() -> None:
+        await world.pass_time(world.settings.leader_lease.total_seconds())
+        assert (await rival.controller.tick()).fence is not None
+
+    slept = world.store.interrupt(asleep_before, sleep)
     ticked = await world.control.controller.tick()
-    assert slept == [asleep_before]
+    assert len(slept) == 1
     assert ticked.fence is None
     world.control = rival
     await world.live(SETTLED)
@@ -96,21 +102,6 @@ async def test_a_leader_that_overslept_changes_nothing(tmp_path, asleep_before):
     assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500, 5000])}
     assert end.acts == [*STARTED, "continue", "roll_back"]
     assert (end.champion, end.trials) == (1, ())
-
-
-async def asleep(world: World, before: Kind, rival: Control) -> list[Kind]:
-    """Have whoever writes `before` next be overtaken by `rival`; tell when that has happened."""
-    write, slept = world.store.write, []
-
-    async def written(kind, name, body, *, expected, fence=None):
-        if kind is before and not slept:
-            slept.append(kind)
-            await world.pass_time(world.settings.leader_lease.total_seconds())
-            assert (await rival.controller.tick()).fence is not None
-        return await write(kind, name, body, expected=expected, fence=fence)
-
-    world.store.write = written
-    return slept
 
 
 FILES = (
@@ -181,19 +172,11 @@ async def test_a_person_is_quicker_than_the_controller(tmp_path):
     """The controller decides on what it saw before the person acted: the person's act stands."""
     world = await at_second_stage(tmp_path)
     users = Users.of(world)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.pass_time(8)
-    keep_receipt, done = world.records.keep_receipt, []
-
-    async def kept(receipt):
-        if not done:
-            done.append(receipt)
-            await world.control.rollback(ORDER)
-        return await keep_receipt(receipt)
-
-    world.records.keep_receipt = kept
+    met = world.store.interrupt(Kind.RECEIPT, lambda: world.control.rollback(ORDER))
     await world.live(1)
-    assert done[0].act.kind == "promote"
+    assert decode(Receipt, met[0][0].body).act.kind == "promote"
     await world.live(SETTLED)
     users.assert_at_rest()
     assert (await world.experiment()).state is State.ROLLED_BACK
@@ -201,21 +184,15 @@ async def test_a_person_is_quicker_than_the_controller(tmp_path):
 
 
 async def test_a_rollback_that_the_controller_was_quicker_than_still_goes_back(tmp_path):
-    """The experiment is promoted while the person's rollback is being written down."""
+    """The experiment is promoted right before the person's rollback is written."""
     world = await at_second_stage(tmp_path)
     users = Users.of(world)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.pass_time(8)
-    keep_receipt, done = world.records.keep_receipt, []
-
-    async def kept(receipt):
-        if not done:
-            done.append(receipt)
-            await world.live(1)
-        return await keep_receipt(receipt)
-
-    world.records.keep_receipt = kept
+    met = world.store.interrupt(Kind.ROUTE, lambda: world.live(1))
     rolled_back = await world.control.rollback(ORDER)
+    assert [write.kind for write in met[0]] == [Kind.ROUTE, Kind.RECEIPT, Kind.EXPERIMENT]
+    assert (await world.experiment()).state is State.PROMOTED
     assert (rolled_back.withdrawn, rolled_back.to_version) == ((2,), 1)
     await world.live(SETTLED)
     users.assert_at_rest()
@@ -230,16 +207,12 @@ async def test_a_rollback_for_what_the_controller_has_withdrawn_already_takes_no
     third = (await world.register()).version
     await world.deploy(third)
     await world.start(FILES[1])
-    keep_receipt, done = world.records.keep_receipt, []
 
-    async def kept(receipt):
-        if not done:
-            done.append(receipt)
-            await world.traffic(2000, **BAD, name="digits-b")
-            await world.live(2)
-        return await keep_receipt(receipt)
+    async def controller() -> None:
+        await world.evidence.traffic(2000, **BAD, name="digits-b")
+        await world.live(2)
 
-    world.records.keep_receipt = kept
+    world.store.interrupt(Kind.ROUTE, controller)
     with pytest.raises(NothingToRollBack, match="withdrawn already"):
         await world.control.rollback(ORDER)
     assert (await world.experiment("digits-b")).state is State.ROLLED_BACK
@@ -250,7 +223,7 @@ async def test_a_person_who_acts_while_the_controller_looks_is_not_undone(tmp_pa
     """The controller has read the experiment as ramping, and compares the route with that."""
     world = await at_second_stage(tmp_path)
     Users.of(world)
-    read, done = world.records.route, []
+    read, done = world.records.route_if_any, []
 
     async def routed(model):
         if not done:
@@ -258,7 +231,7 @@ async def test_a_person_who_acts_while_the_controller_looks_is_not_undone(tmp_pa
             await world.control.rollback(ORDER)
         return await read(model)
 
-    world.records.route = routed
+    world.records.route_if_any = routed
     await world.tick()
     assert done
     assert not world.edges["edge-0"].route().trials

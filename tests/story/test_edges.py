@@ -20,6 +20,7 @@ from tests.story.crashes import (
     GOOD,
     SETTLED,
     STARTED,
+    assert_taken_out,
     ending,
     promoted,
     started,
@@ -69,11 +70,7 @@ async def test_a_rollback_at_an_edge_holds_there_at_once_and_everywhere_when_the
         assert all(not edge.agent.known.overrides for edge in world.edges.values())
 
     end = await with_crashes(tmp_path, story, prepared=broken_glass)
-    assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500])}
-    assert (end.champion, end.previous, end.trials) == (1, None, ())
-    assert end.history == [1]
-    assert end.acts == [*STARTED, "rollback"]
-    assert end.hosts == {"digits/1": "hot"}
+    assert_taken_out(end, [500], "rollback")
 
 
 async def test_a_promoted_version_is_taken_back_at_an_edge(tmp_path):
@@ -307,7 +304,7 @@ async def test_a_deaf_edge_does_not_keep_the_controller_from_deciding(tmp_path):
     """It is waited for once a change, and not at every look."""
     world = await with_two_edges(tmp_path)
     world.edges["edge-1"].deaf = True
-    await world.traffic(2000, **BAD)
+    await world.evidence.traffic(2000, **BAD)
     await world.live(1)
     patient = Switch(world.store, world.records, patience=3600)
     experiment = await world.experiment()
@@ -320,10 +317,10 @@ async def test_a_deaf_edge_does_not_keep_the_controller_from_deciding(tmp_path):
 async def test_a_promotion_waits_for_every_edge_before_it_is_called_complete(tmp_path):
     world = await with_two_edges(tmp_path)
     users = Users.of(world)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(6)
     world.edges["edge-1"].deaf = True
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(8)
     assert (await world.experiment()).state is State.PROMOTING
     world.edges["edge-1"].deaf = False

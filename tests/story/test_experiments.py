@@ -12,6 +12,7 @@ from tests.story.crashes import (
     BAD,
     GOOD,
     STARTED,
+    assert_taken_out,
     at_second_stage,
     started,
     with_crashes,
@@ -28,7 +29,7 @@ async def until_over(world: World, **traffic: object) -> None:
         if (await world.experiment()).is_final:
             return
         if (await world.route()).trials:
-            await world.traffic(2000, **traffic)
+            await world.evidence.traffic(2000, **traffic)
         await world.live(5)
     raise AssertionError(f"it is {(await world.experiment()).state}")
 
@@ -63,18 +64,14 @@ async def test_a_harmful_challenger_is_rolled_back_and_unloaded(tmp_path, harm, 
         assert act in " ".join(experiment.reasons)
 
     end = await with_crashes(tmp_path, story, prepared=started)
-    assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [500])}
-    assert (end.champion, end.previous, end.trials) == (1, None, ())
-    assert end.history == [1]
-    assert end.acts == [*STARTED, "roll_back"]
-    assert end.hosts == {"digits/1": "hot"}
+    assert_taken_out(end, [500], "roll_back")
 
 
 async def test_units_that_are_not_divided_as_meant_halt_the_experiment(tmp_path):
     async def story(world: World) -> None:
         experiment = await world.experiment()
         if experiment.state is State.RAMPING:
-            await world.traffic(2000, **GOOD, share=0.5)
+            await world.evidence.traffic(2000, **GOOD, share=0.5)
             await world.live(2)
         experiment = await world.experiment()
         if experiment.state is State.HALTED:
@@ -116,7 +113,7 @@ async def test_an_experiment_is_paused_resumed_and_stopped(tmp_path):
         if not experiment.reasons:
             await tell(name, Event.PAUSE, by="me", why="Lunch.")
         if (await world.experiment()).state is State.PAUSED:
-            await world.traffic(2000, **GOOD)
+            await world.evidence.traffic(2000, **GOOD)
             await world.live(6)
             assert (await world.experiment()).stage.number == 0, "a paused ramp does not move"
             assert (await world.route()).trials
@@ -236,7 +233,7 @@ async def test_nothing_is_promoted_while_what_it_replaces_is_not_hot(tmp_path):
     world = await at_second_stage(tmp_path)
     world.serve.lost[VERSION_1] = 1
     await world.live(1)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(10)
     assert (await world.experiment()).state is State.RAMPING
     world.serve.lost.clear()

@@ -24,10 +24,10 @@ WON = [*STARTED, "continue", "promote"]
 async def at_last_stage(folder: Path, *, file: str = HELD_BACK, versions: int = 2) -> World:
     world = await World.standing(folder, versions=versions)
     await world.start(file)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(6)
     assert (await world.experiment()).stage.number == 1
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(3)
     return world
 
@@ -56,7 +56,7 @@ async def test_the_winner_becomes_the_champion_while_some_stay_with_the_old_one(
 async def test_without_harm_the_holdback_ends_in_promotion(tmp_path):
     async def story(world: World) -> None:
         if (await world.route()).trials:
-            await world.traffic(2000, **GOOD)
+            await world.evidence.traffic(2000, **GOOD)
         await world.pass_time(60)
         await world.live(2)
 
@@ -71,7 +71,7 @@ async def test_without_harm_the_holdback_ends_in_promotion(tmp_path):
 async def test_harm_that_shows_in_the_holdback_brings_the_old_champion_back(tmp_path):
     async def story(world: World) -> None:
         if (await world.experiment()).state is State.HOLDING_BACK:
-            await world.traffic(9000, goal=(0.9, 0.2))
+            await world.evidence.traffic(9000, goal=(0.9, 0.2))
         await world.live(3)
 
     end = await with_crashes(tmp_path, story, prepared=held_back)
@@ -158,7 +158,7 @@ async def test_units_that_are_not_divided_as_meant_halt_a_holdback_and_the_old_c
 ):
     async def story(world: World) -> None:
         if (await world.experiment()).state is State.HOLDING_BACK:
-            await world.traffic(4000, **GOOD, share=0.3)
+            await world.evidence.traffic(4000, **GOOD, share=0.3)
             await world.live(2)
         experiment = await world.experiment()
         if experiment.state is State.HALTED:
@@ -188,7 +188,7 @@ async def test_in_a_holdback_of_several_only_the_winner_may_be_promoted(tmp_path
     users = Users.of(world)
     await world.start(file)
     for _ in range(2):
-        await world.traffic(4000, goal=(0.5, 0.95, 0.55))
+        await world.evidence.traffic(4000, goal=(0.5, 0.95, 0.55))
         await world.live(7)
     assert (await world.experiment()).winner == 2
     with pytest.raises(WrongState, match="not with 3") as refused:

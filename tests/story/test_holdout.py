@@ -68,9 +68,9 @@ async def test_it_outlives_promotions_and_rollbacks_of_every_kind(tmp_path):
     world = await World.standing(tmp_path)
     await hold_out(world)
     await world.start()
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(6)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(8)
     assert (await world.route()).champion == 2
     await assert_held_out(world)

@@ -46,9 +46,9 @@ async def same_challenger(folder: Path) -> World:
 
 async def one_about_to_win(folder: Path) -> World:
     world = await both(folder)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(6)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(3)
     assert (await world.experiment()).stage.number == 1
     return world
@@ -102,7 +102,7 @@ async def test_it_is_said_why_the_other_was_ended(tmp_path):
 async def test_one_that_is_rolled_back_leaves_the_other_as_it_was(tmp_path):
     async def story(world: World) -> None:
         if (await world.experiment()).state is State.RAMPING:
-            await world.traffic(2000, **BAD)
+            await world.evidence.traffic(2000, **BAD)
         before = (await world.route()).trial_of(ExperimentName("digits-v3"))
         await world.live(3)
         assert (await world.route()).trials == (before,)
@@ -120,7 +120,7 @@ async def test_one_that_is_rolled_back_leaves_the_other_as_it_was(tmp_path):
 async def test_a_version_that_is_also_in_the_other_experiment_stays_loaded(tmp_path):
     async def story(world: World) -> None:
         if (await world.experiment()).state is State.RAMPING:
-            await world.traffic(2000, **BAD)
+            await world.evidence.traffic(2000, **BAD)
         await world.live(3)
 
     end = await with_crashes(tmp_path, story, prepared=same_challenger)
@@ -135,7 +135,7 @@ async def test_one_that_is_paused_or_ramped_up_leaves_the_other_as_it_was(tmp_pa
         if (await world.experiment("digits-v3")).state is State.RAMPING:
             await world.control.commands.tell(other, Event.PAUSE, by="me", why="Lunch.")
         if (await world.experiment()).stage.number == 0:
-            await world.traffic(2000, **GOOD)
+            await world.evidence.traffic(2000, **GOOD)
         await world.live(6)
 
     end = await with_crashes(tmp_path, story, prepared=both)
@@ -220,9 +220,9 @@ async def test_a_holdback_of_the_one_leaves_no_room_for_another(tmp_path):
     await world.start(ONE + "holdback: {share: 10%, for: 60s}\n")
     await world.start(OTHER)
     users = Users.of(world)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(6)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(8)
     assert await states(world) == [State.HOLDING_BACK, State.STOPPED]
     assert [trial.experiment for trial in (await world.route()).trials] == ["digits-v2"]
@@ -291,7 +291,7 @@ async def test_beside_one_that_is_halted_another_may_be_started(tmp_path):
     world = await World.standing(tmp_path, versions=3)
     users = Users.of(world)
     await world.start(ONE)
-    await world.traffic(2000, **GOOD, share=0.5)
+    await world.evidence.traffic(2000, **GOOD, share=0.5)
     await world.live(2)
     await world.start(OTHER)
     await world.control.commands.tell(ExperimentName("digits-v2"), Event.STOP, by="me", why="")
@@ -300,16 +300,29 @@ async def test_beside_one_that_is_halted_another_may_be_started(tmp_path):
     assert await states(world) == [State.STOPPED, State.RAMPING]
 
 
+async def test_a_rollback_of_both_is_one_change(tmp_path):
+    world = await both(tmp_path)
+    before = world.fuse.steps
+    await world.control.rollback(ORDER)
+    assert world.fuse.steps == before + 1
+    assert await states(world) == [State.ROLLING_BACK, State.ROLLING_BACK]
+    assert not (await world.route()).trials
+    first, second = [(await world.experiment(name)).receipt for name in ("digits-v2", "digits-v3")]
+    (last, receipt), (before_last, _) = (await world.records.receipts(DIGITS))[:2]
+    assert (last, receipt.previous, before_last) == (second, first, first)
+    assert (await world.route()).receipt == second
+
+
 async def test_while_one_is_halted_the_other_goes_on(tmp_path):
     world = await both(tmp_path)
-    await world.traffic(2000, **GOOD, share=0.5)
+    await world.evidence.traffic(2000, **GOOD, share=0.5)
     await world.live(2)
     assert await states(world) == [State.HALTED, State.RAMPING]
     before = await world.route()
     assert [trial.experiment for trial in before.trials] == ["digits-v3"]
     await world.live(3)
     assert await world.route() == before
-    await world.traffic(2000, **GOOD, name="digits-v3")
+    await world.evidence.traffic(2000, **GOOD, name="digits-v3")
     await world.live(6)
     assert (await world.experiment("digits-v3")).stage.number == 1
 

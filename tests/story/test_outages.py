@@ -1,13 +1,14 @@
 """Registry, Ray and store away: users are served, nothing is lost, everything is made up for."""
 
 import json
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from experiments.errors import StoreUnavailable
 from experiments.lifecycle import State
 from experiments.model import Variant
-from experiments.store import Cell
+from experiments.store import Cell, Kind
 from registry.errors import CatalogUnavailable
 from registry.refs import Version, VersionRef
 from serving.break_glass import Order
@@ -37,7 +38,7 @@ async def test_the_registry_hears_of_every_champion_however_long_it_was_away(tmp
     async def story(world: World) -> None:
         world.catalog.up = False
         if (await world.experiment()).state is State.RAMPING:
-            await world.traffic(2000, **GOOD)
+            await world.evidence.traffic(2000, **GOOD)
             assert CatalogUnavailable.code in await world.live(8)
         await world.live(2)
         if (await world.route()).champion == 2:
@@ -69,7 +70,7 @@ async def test_while_ray_cannot_be_reached_decisions_are_taken_and_hosts_follow_
     async def story(world: World) -> None:
         world.serve.up = (await world.experiment()).is_final
         if (await world.experiment()).state is State.RAMPING:
-            await world.traffic(2000, **BAD)
+            await world.evidence.traffic(2000, **BAD)
             failed = await world.live(3)
             assert HostsUnavailable.code in failed
         await world.live(2)
@@ -85,7 +86,7 @@ async def test_while_ray_cannot_be_reached_decisions_are_taken_and_hosts_follow_
 async def test_while_the_store_is_away_edges_go_on_and_nothing_is_decided(tmp_path):
     world = await started(tmp_path)
     Users.of(world)
-    await world.traffic(2000, **BAD)
+    await world.evidence.traffic(2000, **BAD)
     before = world.edges["edge-0"].route()
     world.store.disconnect()
     failed = await world.live(20)
@@ -110,7 +111,7 @@ async def test_a_store_that_leaves_in_the_middle_of_a_transition_finds_it_finish
         folder.mkdir()
         world = await at_second_stage(folder)
         users = Users.of(world)
-        await world.traffic(2000, **traffic)
+        await world.evidence.traffic(2000, **traffic)
         await world.pass_time(8)
         world.lose_store_after(steps)
         failed = await world.live(5)
@@ -127,27 +128,54 @@ async def test_a_store_that_leaves_in_the_middle_of_a_transition_finds_it_finish
     assert endings[-1].champion == (2 if traffic is GOOD else 1)
 
 
-async def test_a_rollback_by_hand_is_finished_when_the_store_leaves_in_its_middle(tmp_path):
-    for steps in range(2, 4):
-        folder = tmp_path / str(steps)
-        folder.mkdir()
-        world = await at_second_stage(folder)
-        users = Users.of(world)
-        world.lose_store_after(steps)
-        with pytest.raises(CutShort) as cut:
-            await world.control.rollback(ORDER)
-        assert cut.value.withdrawn == (2,)
-        world.store.reconnect()
-        await world.live(4)
-        users.assert_at_rest()
-        assert (await world.experiment()).state is State.ROLLED_BACK
+@pytest.mark.parametrize("written", [False, True])
+async def test_a_rollback_whose_answer_was_lost_is_in_force_or_not_and_then_finished_by_hand(
+    tmp_path, written
+):
+    """The store goes away right before its one write, or right after it."""
+    world = await at_second_stage(tmp_path)
+    users = Users.of(world)
+    if written:
+        world.lose_store_after(1)
+    else:
+        world.store.interrupt(Kind.ROUTE, leaving(world))
+    with pytest.raises(CutShort) as cut:
+        await world.control.rollback(ORDER)
+    assert cut.value.withdrawn == (2,)
+    agent = world.edges["edge-0"].agent
+    assert bool(agent.known.routes[DIGITS].trials) is not written
+    done = await agent.roll_back(DIGITS, by="me", why=ORDER.why, withdrawn=cut.value.withdrawn)
+    assert (done.withdrawn, done.to_version) == ((2,), 1)
+    assert not world.edges["edge-0"].route().trials
+    world.store.reconnect()
+    await world.live(4)
+    users.assert_at_rest()
+    assert (await world.experiment()).state is State.ROLLED_BACK
+    receipts = await world.records.receipts(DIGITS)
+    assert [receipt.by for _, receipt in receipts].count("me") == 1
+
+
+def leaving(world: World) -> Callable[[], Awaitable[None]]:
+    async def leave() -> None:
+        world.store.disconnect()
+
+    return leave
+
+
+async def test_a_store_that_is_away_before_a_rollback_is_read_leaves_nothing_begun(tmp_path):
+    """What is to be withdrawn is not known, so whoever finishes it asks the edges."""
+    world = await at_second_stage(tmp_path)
+    world.store.disconnect()
+    with pytest.raises(StoreUnavailable) as away:
+        await world.control.rollback(ORDER)
+    assert not isinstance(away.value, CutShort)
 
 
 async def outcomes(world: World, slots: range) -> bytes:
     """Return the body of a request with an outcome of each of these units."""
     sent = [
         {
-            "prediction_id": await world.prediction(Variant.CHALLENGER, slot=slot),
+            "prediction_id": await world.evidence.prediction(Variant.CHALLENGER, slot=slot),
             "metric": "correct",
             "value": 1,
         }

@@ -18,6 +18,7 @@ from tests.story.crashes import (
     MOST_STEPS,
     SETTLED,
     STARTED,
+    assert_taken_out,
     at_second_stage,
     ending,
     promoted,
@@ -50,7 +51,7 @@ async def paused(folder: Path) -> World:
 
 async def halted(folder: Path) -> World:
     world = await started(folder)
-    await world.traffic(2000, **GOOD, share=0.5)
+    await world.evidence.traffic(2000, **GOOD, share=0.5)
     await world.live(2)
     assert (await world.experiment()).state is State.HALTED
     return world
@@ -59,7 +60,7 @@ async def halted(folder: Path) -> World:
 async def at_a_gate(folder: Path) -> World:
     """Return a world in which the next tick opens the second stage."""
     world = await started(folder)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.pass_time(6)
     return world
 
@@ -101,11 +102,7 @@ async def test_a_challenger_is_withdrawn_by_hand_whatever_its_experiment_does(
 
     # After a crash before anything was written the experiment lives on, so the person is quick.
     end = await with_crashes(tmp_path, story, prepared=prepared, repair=0)
-    assert end.experiments == {"digits-v2": (State.ROLLED_BACK, shares)}
-    assert (end.champion, end.previous, end.trials) == (1, None, ())
-    assert end.history == [1]
-    assert end.acts == [*STARTED, *acts, "rollback"]
-    assert end.hosts == {"digits/1": "hot"}
+    assert_taken_out(end, shares, *acts, "rollback")
 
 
 async def test_a_version_that_was_just_promoted_is_taken_back(tmp_path):
@@ -127,7 +124,7 @@ async def test_a_version_that_was_just_promoted_is_taken_back(tmp_path):
 async def interrupted_promotion(folder: Path, steps: int) -> World | None:
     """Return a world in which control died in a promotion; None if that was over before."""
     world = await at_second_stage(folder)
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.pass_time(8)
     world.crash_after(steps)
     try:
@@ -175,14 +172,33 @@ async def test_a_promotion_that_was_cut_short_anywhere_is_taken_back_from_anywhe
 
 async def test_a_rollback_that_is_under_way_may_be_asked_for_again(tmp_path):
     world = await started(tmp_path)
-    world.crash_after(2)
+    world.crash_after(1)
     with pytest.raises(Crashed):
         await roll_back(world)
     await world.restart_control()
     assert (await world.experiment()).state is State.ROLLING_BACK
+    assert not world.edges["edge-0"].route().trials
     done = await roll_back(world)
     assert (done.withdrawn, done.to_version) == ((2,), 1)
     await world.live(3)
+    assert (await world.experiment()).state is State.ROLLED_BACK
+
+
+async def test_an_experiment_that_begins_while_a_rollback_reads_ends_with_its_trial(tmp_path):
+    """Its trial is in the route that was read; it was not there yet when experiments were."""
+    world = await started(tmp_path)
+    users = Users.of(world)
+    running, asked = world.records.running, []
+
+    async def too_early(model):
+        asked.append(model)
+        return await running(model) if len(asked) > 1 else []
+
+    world.records.running = too_early
+    done = await roll_back(world)
+    assert (done.withdrawn, done.to_version) == ((2,), 1)
+    await world.live(SETTLED)
+    users.assert_at_rest()
     assert (await world.experiment()).state is State.ROLLED_BACK
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from experiments.errors import ChallengerIsChampion, WrongState
 from experiments.lifecycle import Event, State
+from experiments.store import Kind
 from registry.errors import UnknownVersion
 from registry.refs import Version, VersionRef
 from serving.break_glass import Order
@@ -39,7 +40,7 @@ async def in_no_hurry(folder: Path) -> World:
 
 async def one_dropped(folder: Path) -> World:
     world = await two_on_trial(folder)
-    await world.traffic(4000, **ONE_BAD)
+    await world.evidence.traffic(4000, **ONE_BAD)
     await world.live(1)
     assert (await world.experiment()).dropped == (2,)
     return world
@@ -49,7 +50,7 @@ async def test_one_that_does_harm_is_dropped_and_the_other_goes_on(tmp_path):
     async def story(world: World) -> None:
         experiment = await world.experiment()
         if not experiment.dropped:
-            await world.traffic(4000, **ONE_BAD)
+            await world.evidence.traffic(4000, **ONE_BAD)
             await world.live(1)
         experiment = await world.experiment()
         assert experiment.state is State.RAMPING
@@ -71,7 +72,7 @@ async def test_after_a_drop_the_other_is_promoted_and_the_dropped_one_unloaded(t
             if (await world.experiment()).is_final:
                 return
             if (await world.route()).trials:
-                await world.traffic(4000, **ONE_BAD)
+                await world.evidence.traffic(4000, **ONE_BAD)
             await world.live(6)
 
     end = await with_crashes(tmp_path, story, prepared=one_dropped)
@@ -85,7 +86,7 @@ async def test_after_a_drop_the_other_is_promoted_and_the_dropped_one_unloaded(t
 async def test_when_all_do_harm_all_are_rolled_back_and_unloaded(tmp_path):
     async def story(world: World) -> None:
         if (await world.experiment()).state is State.RAMPING:
-            await world.traffic(4000, goal=(0.9, 0.3, 0.3))
+            await world.evidence.traffic(4000, goal=(0.9, 0.3, 0.3))
         await world.live(3)
 
     end = await with_crashes(tmp_path, story, prepared=two_on_trial)
@@ -98,7 +99,7 @@ async def test_harm_drops_a_challenger_of_a_paused_experiment_too(tmp_path):
     world = await two_on_trial(tmp_path)
     name = (await world.experiment()).declaration.name
     await world.control.commands.tell(name, Event.PAUSE, by="me", why="Lunch.")
-    await world.traffic(4000, **ONE_BAD)
+    await world.evidence.traffic(4000, **ONE_BAD)
     await world.live(1)
     experiment = await world.experiment()
     assert (experiment.state, experiment.dropped) == (State.PAUSED, (2,))
@@ -145,19 +146,11 @@ async def test_a_rollback_that_meant_fewer_withdraws_no_more(tmp_path):
 
 
 async def test_a_drop_in_the_middle_of_a_rollback_does_not_stop_it(tmp_path):
-    """The controller drops one while the person's rollback of both is being written down."""
+    """The controller drops one right before the person's rollback of both is written."""
     world = await two_on_trial(tmp_path)
     users = Users.of(world)
-    await world.traffic(4000, **ONE_BAD)
-    keep_receipt, done = world.records.keep_receipt, []
-
-    async def kept(receipt):
-        if not done:
-            done.append(receipt)
-            await world.live(1)
-        return await keep_receipt(receipt)
-
-    world.records.keep_receipt = kept
+    await world.evidence.traffic(4000, **ONE_BAD)
+    world.store.interrupt(Kind.ROUTE, lambda: world.live(1))
     rolled_back = await world.control.rollback(ORDER)
     assert (rolled_back.withdrawn, rolled_back.to_version) == ((3,), 1)
     await world.live(SETTLED)

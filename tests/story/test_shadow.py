@@ -8,7 +8,7 @@ from experiments.lifecycle import Event, State
 from registry.refs import Version, VersionRef
 from serving.break_glass import Order
 from serving.routes import Trial
-from tests.story.crashes import GOOD, STARTED, ending, with_crashes
+from tests.story.crashes import GOOD, STARTED, assert_taken_out, ending, with_crashes
 from tests.story.outside import DIGITS
 from tests.story.pairs import ALONE, BEFORE_THE_RAMP, pairs
 from tests.story.users import Users
@@ -65,7 +65,7 @@ async def test_a_challenger_goes_through_the_shadow_and_the_ramp_and_is_promoted
             if (await world.route()).trials and experiment.stage.shadow:
                 await pairs(world)
             elif (await world.route()).trials:
-                await world.traffic(2000, **GOOD)
+                await world.evidence.traffic(2000, **GOOD)
             await world.live(5)
         raise AssertionError(f"it is {(await world.experiment()).state}")
 
@@ -90,11 +90,7 @@ async def test_harm_in_the_shadow_brings_the_challenger_down(tmp_path, prepared,
         assert why in " ".join((await world.experiment()).reasons)
 
     end = await with_crashes(tmp_path, story, prepared=prepared)
-    assert end.experiments == {"digits-v2": (State.ROLLED_BACK, [2000])}
-    assert (end.champion, end.previous, end.trials) == (1, None, ())
-    assert end.history == [1]
-    assert end.acts == [*STARTED, "roll_back"]
-    assert end.hosts == {"digits/1": "hot"}
+    assert_taken_out(end, [2000], "roll_back")
 
 
 async def test_alone_the_challenger_passes_and_stays_loaded_for_what_comes_next(tmp_path):

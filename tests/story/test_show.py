@@ -31,7 +31,7 @@ def run(tiltyard: Terminal, file: str, *traffic: dict[str, object]) -> None:
     """Start an experiment, and let it live through some traffic."""
     asyncio.run(tiltyard.world.start(file))
     for units in traffic:
-        asyncio.run(tiltyard.world.traffic(**units))
+        asyncio.run(tiltyard.world.evidence.traffic(**units))
         asyncio.run(tiltyard.world.live(6))
 
 
@@ -168,7 +168,7 @@ def test_watch_never_draws_more_than_the_terminal_has(tiltyard):
     tiltyard.height, tiltyard.is_tty = 24, True
 
     async def pause(seconds: float) -> None:
-        await tiltyard.world.traffic(4000, goal=(0.8, 0.9))
+        await tiltyard.world.evidence.traffic(4000, goal=(0.8, 0.9))
         await Terminal._pause(tiltyard, 10 + seconds)
 
     tiltyard._pause = pause

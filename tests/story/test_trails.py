@@ -27,7 +27,7 @@ async def test_it_has_a_point_every_few_seconds_of_what_was_seen_then(tmp_path):
     fence = (await world.tick()).fence
     assert fence is not None
     await trails.tick(fence)
-    await world.traffic(2000)
+    await world.evidence.traffic(2000)
     for _ in range(4):
         await world.pass_time(1)
         await trails.tick(fence)
@@ -42,7 +42,7 @@ async def test_it_ends_with_the_experiment(tmp_path):
     world = await at_second_stage(tmp_path)
     before = len((await trail(world)).points)
     assert before > 0
-    await world.traffic(2000, **GOOD)
+    await world.evidence.traffic(2000, **GOOD)
     await world.live(10)
     assert (await world.experiment()).state is State.PROMOTED
     after = (await trail(world)).points

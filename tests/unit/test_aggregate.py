@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.evidence import LOST_REQUESTS
 from experiments.model import ExperimentName, Variant
 from experiments.stats.latency_grid import bucket_of
 from experiments.store import Batch, Cell
 from experiments.store.memory import MemoryStore
 from registry.refs import Version
-from serving.edge.aggregate import Aggregate, AppliedSlots
+from serving.edge.aggregate import Aggregate, AppliedSlots, line_number
 from tests.unit.log_lines import (
     CHAMPION,
     DIAGNOSED,
@@ -194,7 +195,9 @@ def test_what_is_remembered_of_units_is_bounded() -> None:
 def test_a_line_that_cannot_be_read_is_skipped_and_counted(body: bytes) -> None:
     found = aggregate(body + bytes(Line()))
     assert (found.malformed, found.lines, found.lost) == (1, 1, 0)
-    assert found.batch("s", 0, 1, ()).counts == {cell("requests"): 1}
+    assert found.missing == (line_number(body.rstrip(b"\n")) is not None)
+    lost = {cell(LOST_REQUESTS): 1} if found.missing else {}
+    assert found.batch("s", 0, 1, ()).counts == {cell("requests"): 1} | lost
 
 
 @given(body=st.binary())

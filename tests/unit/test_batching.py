@@ -8,6 +8,7 @@ import pytest
 from registry.errors import InvalidInput
 from serving.errors import ModelFailed
 from serving.hosts.batching import Batcher
+from serving.hosts.calls import Calls
 
 
 class Doubler:
@@ -189,10 +190,11 @@ async def test_who_left_is_not_answered_and_delays_nobody():
 async def test_the_event_loop_is_free_while_the_model_computes():
     model = Doubler()
     model.gate.clear()
-    batcher = Batcher(model)
+    calls = Calls()
+    batcher = Batcher(model, calls=calls)
     waiting = asyncio.create_task(batcher.submit(rows(1)))
     assert await asyncio.to_thread(model.entered.wait, 10)
-    assert batcher.busy_for() > 0
+    assert calls.longest() > 0
     model.gate.set()
     await waiting
-    assert batcher.busy_for() == 0
+    assert calls.longest() == 0

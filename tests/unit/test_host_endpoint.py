@@ -1,5 +1,6 @@
 """A host's HTTP interface, without Ray and without sockets."""
 
+import asyncio
 import gzip
 import json
 import zlib
@@ -177,9 +178,31 @@ async def test_what_does_not_decompress_or_swells_is_refused(host, content, enco
 
 
 async def test_other_paths_and_methods_are_refused(host):
-    assert (await host.get("/elsewhere")).status_code == 404
-    assert (await host.get("/infer")).status_code == 405
-    assert (await host.post("/ready")).status_code == 405
+    elsewhere = await host.get("/elsewhere")
+    assert (elsewhere.status_code, elsewhere.headers.get("allow")) == (404, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/infer", "POST"),
+        ("HEAD", "/infer", "POST"),
+        ("HEAD", "/infer_stream", "POST"),
+        ("GET", "/invocations", "POST"),
+        ("POST", "/ready", "GET, HEAD"),
+        ("DELETE", "", "GET, HEAD"),
+        ("POST", "/example", "GET, HEAD"),
+    ],
+)
+async def test_who_asks_with_a_wrong_method_learns_the_right_one(host, method, path, allow):
+    response = await host.request(method, path)
+    assert (response.status_code, response.headers["allow"]) == (405, allow)
+
+
+@pytest.mark.parametrize("path", ["", "/ready", "/live", "/example"])
+async def test_head_is_answered_as_get_is(host, path):
+    got, head = await host.get(path), await host.head(path)
+    assert (head.status_code, head.headers) == (got.status_code, got.headers)
 
 
 async def test_a_model_whose_signature_has_no_rows_is_called_for_each_request():
@@ -224,3 +247,57 @@ async def test_a_fault_is_planted_between_the_model_and_its_answer():
         statuses = {(await host.post("/infer", json=request(1, 2))).status_code for _ in range(100)}
         assert statuses == {200, 500}
         assert (await host.get("/ready")).status_code == 200
+
+
+class Unpromised(Model):
+    """Gives an output that its signature, of inputs alone, does not declare."""
+
+    signature = Signature(Model.signature.inputs, ())
+
+    def __init__(self):
+        self.rows = []
+
+    def predict(self, inputs, parameters):
+        self.rows.append(inputs["x"].shape[0])
+        return {"output-0": super().predict(inputs, parameters)["y"]}
+
+
+class Unsigned(Unpromised):
+    """Says neither what it takes nor what it gives."""
+
+    signature = None
+
+    def predict(self, inputs, _parameters):
+        self.rows.append(inputs["x"].shape[0])
+        return {"output-0": inputs["x"].sum(axis=1)}
+
+
+@pytest.mark.parametrize("model", [Unpromised(), Unsigned()])
+async def test_clients_may_name_outputs_that_no_signature_declares(model):
+    app = HostEndpoint(REF, model, batch_rows=8, max_body_bytes=1000)
+    transport = httpx2.ASGITransport(app, root_path=PREFIX)
+    async with httpx2.AsyncClient(transport=transport, base_url=f"http://host{PREFIX}") as host:
+        everything = await host.post("/infer", json=request(1, 2))
+        named = await host.post("/infer", json=asking_for("output-0"))
+        wrong = await host.post("/infer", json=asking_for("output-1"))
+    assert everything.json()["outputs"][0]["data"] == [3.0]
+    assert (named.status_code, named.json()) == (200, everything.json())
+    # Not the model's fault, or one client could have a version rolled back.
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_input")
+    assert "the model gives output-0" in wrong.json()["detail"]
+
+
+async def test_who_names_an_output_that_there_is_not_spoils_no_answer_in_the_same_batch():
+    model = Unpromised()
+    app = HostEndpoint(REF, model, batch_rows=8, max_body_bytes=1000)
+    transport = httpx2.ASGITransport(app, root_path=PREFIX)
+    async with httpx2.AsyncClient(transport=transport, base_url=f"http://host{PREFIX}") as host:
+        answers = await asyncio.gather(
+            *(host.post("/infer", json=asking_for(f"output-{n}")) for n in (0, 1, 0))
+        )
+    assert [answer.status_code for answer in answers] == [200, 400, 200]
+    assert max(model.rows) > 1
+
+
+def asking_for(output):
+    return request(1, 2) | {"outputs": [{"name": output}]}

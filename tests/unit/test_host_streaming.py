@@ -62,9 +62,14 @@ class Asking:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         scope = {"type": "http", "method": "POST", "path": path, "headers": []}
         self._sent = asyncio.Queue()
+        self.left = asyncio.Event()
+        said = [{"type": "http.request", "body": body}]
 
         async def receive():
-            return {"type": "http.request", "body": body}
+            if said:
+                return said.pop()
+            await self.left.wait()
+            return {"type": "http.disconnect"}
 
         self.task = asyncio.create_task(self.endpoint(scope, receive, self._sent.put))
 
@@ -192,6 +197,29 @@ async def test_streams_hold_up_neither_one_another_nor_other_requests(model):
     for each in waiting:
         assert len(await each.rest()) == 1 + 3 + 1
     assert len(model.threads) == 2
+
+
+async def test_who_goes_away_while_the_model_is_busy_is_not_answered_for_nothing(model):
+    busy, go, asked = threading.Event(), threading.Event(), []
+
+    def predict(inputs, _parameters):
+        asked.append(inputs["x"].tolist())
+        busy.set()
+        assert go.wait(10)
+        return {"y": inputs["x"].astype(np.int64)}
+
+    model.predict = predict
+    first = Asking(model, path="/infer")
+    assert await asyncio.to_thread(busy.wait, 10)
+    gone, there = (Asking(model, path="/infer", of=first.endpoint) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.left.set()
+    await asyncio.wait_for(gone.task, 10)
+    go.set()
+    for each in (first, there):
+        head, _ = await each.rest()
+        assert head["status"] == 200
+    assert asked == [[3.0], [3.0]]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What a request meets under a route, with all that can keep it from a challenger."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,12 +8,13 @@ from hypothesis import strategies as st
 from experiments.assignment import holdout_bucket, layer_bucket
 from experiments.audience import parse_audience
 from experiments.identity import Asked
-from experiments.model import BasisPoints, ExperimentName, Layer, Variant
+from experiments.model import BasisPoints, Variant
 from experiments.unit import HeaderUnit, RequestUnit
 from registry.refs import ModelName, Version
 from serving.meeting import Met, Repeated, meet
 from serving.routes import Route, Trial
 from tests.unit.declared import START
+from tests.unit.trials import layer, trial
 
 MODEL = ModelName("digits")
 CHAMPION, SEVEN, EIGHT = Version(1), Version(7), Version(8)
@@ -22,23 +22,6 @@ UNIT = HeaderUnit("x-unit-id")
 
 users = st.binary(min_size=1, max_size=20).filter(lambda raw: raw.strip(b" \t"))
 shares = st.integers(0, 10_000).map(BasisPoints)
-
-
-def layer(low: int, high: int) -> Layer:
-    return Layer("checkout", BasisPoints(low), BasisPoints(high))
-
-
-def trial(challenger: Version = SEVEN, cut: int = 10_000, **more: object) -> Trial:
-    drawn = {
-        "experiment": ExperimentName(f"trial-{challenger}"),
-        "stage": 0,
-        "challengers": (challenger,),
-        "cut": BasisPoints(cut),
-        "unit": UNIT,
-        "salt": f"trial-{challenger}",
-        "deadline": timedelta(seconds=2),
-    }
-    return Trial(**drawn | more)
 
 
 def route(*trials: Trial, holdout: int = 0) -> Route:
@@ -91,13 +74,13 @@ def test_each_unit_is_in_one_experiment_of_a_layer(
 
 @given(user=users, holdout=shares)
 def test_who_is_held_out_is_in_no_experiment(user: bytes, holdout: int) -> None:
-    found = met(user, route(trial(), holdout=holdout))
+    found = met(user, route(trial(SEVEN), holdout=holdout))
     is_held = holdout_bucket(user.strip(b" \t"), model=MODEL) < holdout
     assert (found == OUTSIDE) == is_held
 
 
 def test_who_is_not_in_the_audience_is_in_no_experiment() -> None:
-    some = route(trial(audience=parse_audience("x-country:in:de")))
+    some = route(trial(SEVEN, audience=parse_audience("x-country:in:de")))
     assert met(b"u", some, x_country=b" de ").experiment == "trial-7"
     assert met(b"u", some, x_country=b"at") == OUTSIDE
     assert met(b"u", some) == OUTSIDE
@@ -108,18 +91,18 @@ def test_without_a_trial_nothing_is_asked_of_a_request() -> None:
 
 
 def test_in_the_shadow_requests_are_repeated_and_counted_in_no_experiment() -> None:
-    found = met(b"u", route(trial(shadow=True)))
+    found = met(b"u", route(trial(SEVEN, shadow=True)))
     assert found.repeated is not None
     assert replace(found, repeated=None) == OUTSIDE
     assert found.repeated.version == SEVEN
-    assert met(b"u", route(trial(shadow=True, cut=0))) == OUTSIDE
-    assert met(b"u", route(trial(shadow=True, dropped=(SEVEN,)))) == OUTSIDE
-    unnamed = met(b"u", route(trial(shadow=True, unit=RequestUnit())))
+    assert met(b"u", route(trial(SEVEN, shadow=True, cut=0))) == OUTSIDE
+    assert met(b"u", route(trial(SEVEN, shadow=True, dropped=(SEVEN,)))) == OUTSIDE
+    unnamed = met(b"u", route(trial(SEVEN, shadow=True, unit=RequestUnit())))
     assert unnamed.repeated == Repeated(SEVEN, None)
 
 
 def test_whom_a_holdback_does_not_reach_has_the_new_champion() -> None:
-    held = trial(cut=0, layer=layer(0, 5_000))
+    held = trial(SEVEN, cut=0, layer=layer(0, 5_000))
     promoted = replace(route(held), champion=SEVEN, previous=CHAMPION)
     seen = {(met(b"%d" % i, promoted).version, met(b"%d" % i, promoted).variant) for i in range(50)}
     assert seen == {(CHAMPION, Variant.CHAMPION), (SEVEN, None)}

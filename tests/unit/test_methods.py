@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from experiments.evidence import Sample
 from experiments.methods import Aim, Compared, Margin, Side
 from experiments.methods.choice import is_grouped, method_of
+from experiments.methods.gaussian import GaussianMethod
 from experiments.metric import (
     GROUPS,
     LATENCY,
@@ -219,3 +220,10 @@ def test_what_a_unit_gives_more_than_once_is_kept_by_group_if_units_return(retur
     assert is_grouped(Metric("m", Ratio(), Per.REQUEST), returning=returning)
     assert is_grouped(Metric("m", Binary(), Per.REQUEST), returning=returning) is returning
     assert not is_grouped(Metric("m", Binary()), returning=returning)
+
+
+@pytest.mark.parametrize("returning", [True, False])
+@pytest.mark.parametrize("goal", GOALS.values(), ids=GOALS.keys())
+def test_means_and_what_is_kept_by_group_alone_are_compared_by_approximation(goal, returning):
+    approximate = isinstance(goal.metric.kind, Mean) or is_grouped(goal.metric, returning=returning)
+    assert isinstance(method_of(goal, returning=returning), GaussianMethod) == approximate

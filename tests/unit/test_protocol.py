@@ -161,6 +161,25 @@ def test_asking_for_an_output_that_there_is_not_is_invalid():
     require_outputs(InferRequest({}, outputs=("y",)), SIGNATURE)
 
 
+def test_a_signature_of_inputs_alone_says_nothing_of_outputs():
+    require_outputs(InferRequest({}, outputs=("output-0",)), Signature(SIGNATURE.inputs, ()))
+
+
+@pytest.mark.parametrize("signature", [None, Signature(SIGNATURE.inputs, ())])
+def test_an_output_that_nobody_promised_is_missed_by_the_clients_fault(signature):
+    request = InferRequest({}, outputs=("z", "y"))
+    with pytest.raises(InvalidInput, match="no output is called 'z': the model gives y"):
+        written({"y": np.array([1])}, request, signature)
+    with pytest.raises(InvalidInput, match="the model gives none"):
+        written({}, request, signature)
+
+
+@pytest.mark.parametrize("asked", [(), ("y",)])
+def test_an_output_that_the_signature_declares_is_missed_by_the_models_fault(asked):
+    with pytest.raises(InvalidOutput, match="gave no output 'y'"):
+        written({"z": np.array([1])}, InferRequest({}, outputs=asked), SIGNATURE)
+
+
 def test_only_the_outputs_asked_for_are_sent():
     outputs = {"y": np.array([1]), "score": np.array([0.5])}
     request = InferRequest({}, outputs=("score",))

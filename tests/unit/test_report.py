@@ -152,14 +152,6 @@ def test_with_data_every_kind_has_levels_an_interval_and_a_shrunk_estimate():
 # Single numbers
 
 
-def goal_only(units: int, better: float = 1.0) -> tuple[Declaration, Evidence]:
-    arms = (
-        tally(units, successes=round(0.5 * better * units), failures=units // 2),
-        tally(units, successes=units // 2, failures=units // 2),
-    )
-    return DECLARATION, evidence_of(arms)
-
-
 def test_an_interval_errs_as_rarely_as_a_promotion_at_each_end_over_all_challengers():
     for versions, level in ((2,), 0.95), ((2, 3), 0.975), ((2, 3, 4, 5), 0.9875):
         declaration = replace(SEVERAL, challengers=tuple(map(Version, versions)), segments=None)
@@ -261,10 +253,6 @@ def test_a_segment_is_marked_at_a_rate_of_false_discoveries_over_all_challengers
 
 
 # The reason in one sentence
-
-
-def leading(found: ExperimentView) -> tuple[str, tuple[str, ...]]:
-    return found.reason, found.also
 
 
 def at_the_last_share(*, harmed: float = 1.0, hot: bool = True) -> Evidence:

@@ -9,7 +9,7 @@ from experiments.model import BasisPoints, ExperimentName, Layer
 from experiments.unit import HeaderUnit, RequestUnit
 from registry.refs import ModelName, Version
 from serving.errors import NothingToRollBack
-from serving.routes import Route, SlowMark, Trial, Watch, withdraw
+from serving.routes import Route, SlowMark, Trial, Watch, is_recent, withdraw
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 DIGITS = ModelName("digits")
@@ -107,3 +107,10 @@ def test_in_a_holdback_the_old_champion_is_what_the_new_one_is_compared_with() -
 def test_without_trial_and_previous_there_is_nothing_to_withdraw() -> None:
     with pytest.raises(NothingToRollBack):
         withdraw(ROUTE, by="me", why="", at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("age", "recent"), [(0, True), (29, True), (30, False), (-5, True), (-60, False)]
+)
+def test_a_clock_that_was_put_back_makes_no_rollback_recent_for_long(age, recent) -> None:
+    assert is_recent(NOW, NOW + timedelta(seconds=age)) is recent

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import os
-import signal
 import sys
 
-from registry.errors import TiltyardError
 from serving.edge.config import EdgeFiles
 from serving.edge.listening import listen
 from serving.edge.lock import alone
+from serving.edge.process import run_until_told
 from serving.edge.shadow.asking import Challengers
 from serving.edge.shadow.pairs_log import PairsLog
 from serving.edge.shadow.tolerances import Tolerances
@@ -42,26 +41,14 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         server.close()
 
 
-async def _until_told(settings: Settings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await run(settings, stop)
-
-
 def main() -> int:
     """Run until SIGTERM; return the exit status."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     os.nice(NICENESS)
-    try:
-        asyncio.run(_until_told(Settings.model_validate({})))
-    except TiltyardError as error:
-        sys.stderr.write(f"{error.message}\n{error.hint}\n")
-        return 1
-    return 0
+    settings = Settings.model_validate({})
+    return run_until_told(lambda stop: run(settings, stop))
 
 
 if __name__ == "__main__":
