@@ -4,6 +4,7 @@ Runs in Ray's processes. The versions are Tiltyard's very hosts, called through 
 the request's bytes instead of over HTTP: the ingress and the handle are all that differs.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,8 +35,11 @@ class Model:
         """Return status and body."""
         status, parts = 500, []
 
+        said = [{"type": "http.request", "body": body, "more_body": False}]
+
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
+            # After its question a client says nothing more.
+            return said.pop() if said else await asyncio.Future()
 
         async def send(message: Mapping[str, Any]) -> None:
             nonlocal status

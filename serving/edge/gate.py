@@ -38,7 +38,7 @@ async def routes_are_known(edge: Settings, *, patience: float = PATIENCE) -> Non
             heard = loop.time()
         except EdgeUnavailable as error:
             why = error.message
-            if loop.time() - heard > patience and routes.exists():
+            if loop.time() - heard > patience and _holds_any(routes):
                 _log.warning("%s The routes in %s must do.", why, routes)
                 return
         if not why:
@@ -47,6 +47,12 @@ async def routes_are_known(edge: Settings, *, patience: float = PATIENCE) -> Non
             _log.info("%s: HAProxy waits. %s", edge.edge_name, why)
             said = why
         await asyncio.sleep(LOOK)
+
+
+def _holds_any(routes: Path) -> bool:
+    """Whether a map file has a route: to start with none helps nobody."""
+    lines = routes.read_text(errors="replace").splitlines() if routes.exists() else []
+    return any(line and not line.startswith("#") for line in lines)
 
 
 async def reason_to_wait(socket: Path) -> str:
