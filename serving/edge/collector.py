@@ -70,6 +70,7 @@ class Collector(LogFollower[Aggregate]):
         self._clock = clock
         self._ask_at = clock()
         self._made: Made | None = None
+        self._begins_anew = False
 
     @cached_property
     def traffic(self) -> Traffic:
@@ -94,8 +95,10 @@ class Collector(LogFollower[Aggregate]):
         """Do what `LogFollower.step` does; at the end of the log, count what is missing there."""
         # Asked before the log is read: what was made by then is found there, or is lost.
         if self._ask_at <= self._clock():
-            self._made = await self._asked()
+            self._made = made = await self._asked()
             self._ask_at = self._clock() + ASK_SECONDS
+            # Less than had been read by then is of another HAProxy, of which no line is known.
+            self._begins_anew = made is not None and (self._after or 0) > made.lines
         return await super().step() or await self._reckon()
 
     async def _asked(self) -> Made | None:
@@ -113,8 +116,7 @@ class Collector(LogFollower[Aggregate]):
             return False
         if self._after is None:
             self._after = made.lines
-        # Less than that was made by another HAProxy, of which there is no line yet.
-        after = self._after if self._after <= made.lines else 0
+        after = 0 if self._begins_anew else self._after
         if after < made.lines:
             source = _end_of(file, made)
             start = await self._store.position(source) or 0
@@ -147,6 +149,7 @@ class Collector(LogFollower[Aggregate]):
         return line_number(line)
 
     def _counted(self, counts: Aggregate) -> None:
+        self._begins_anew = False
         so_far = self._progress
         requests = dict(so_far.requests)
         routed = {model.encode(): model for model in self._known().routes}

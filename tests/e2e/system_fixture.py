@@ -167,7 +167,7 @@ class System:
             found = counted(await control.experiment(name))
             raise AssertionError(f"{error}\nowed    {due}\ncounted {found}") from None
         assert view["evidence"]["lost_bytes"] == view["evidence"]["late"] == 0
-        assert view["incomplete"] == []
+        assert view["incomplete"] == [], view["incomplete"]
         assert misplaced(answers, view) == []
         assert not any(each.refused for each in traffic)
         return view

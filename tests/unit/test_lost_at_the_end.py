@@ -134,6 +134,18 @@ async def test_a_collector_that_starts_again_charges_nothing_twice(watched, foll
     assert await watched.lost() == [expected] * 2
 
 
+async def test_lines_that_come_after_haproxy_was_asked_are_not_those_of_another(watched) -> None:
+    watched.haproxy.serve(written=3)
+    await watched.look()
+    watched.now += ASK_SECONDS
+    for _ in range(3):
+        watched.haproxy.serve(written=2)
+        await watched.collector.step()  # The first one asks; then traffic goes on.
+    await drain(watched.collector)
+    assert await watched.lost() == [0, 0]
+    assert watched.collector.progress.lost_requests == 0
+
+
 async def test_an_edge_that_starts_again_numbers_and_loses_anew(watched) -> None:
     watched.haproxy.serve(written=3, refused=2)
     await watched.look()
